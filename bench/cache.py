@@ -1,0 +1,41 @@
+"""A content-addressed cache of folders, safe under parallel trials and sudden ends."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from filelock import FileLock
+
+
+def digest(*parts: object) -> str:
+    """Hash of anything JSON can say: equal parts, equal hash."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+class Cache:
+    """Entries under `folder`; one that exists is whole, because it is made aside and renamed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def entry(self, kind: str, key: str, make: Callable[[Path], None]) -> Path:
+        """The folder `kind`-`key`; where there is none, `make` fills it, once, whoever else waits for it."""
+        final = self.folder / f"{kind}-{key}"
+        if final.is_dir():
+            return final
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(str(final) + ".lock"):
+            if not final.is_dir():
+                aside = Path(tempfile.mkdtemp(prefix=f".{kind}-", dir=self.folder))
+                try:
+                    make(aside)
+                    aside.rename(final)
+                except BaseException:
+                    shutil.rmtree(aside, ignore_errors=True)
+                    raise
+        return final

@@ -1,0 +1,157 @@
+"""`bench`: parses and prints, decides nothing. Heavy libraries are imported where a command needs them."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bench import __version__
+from bench.errors import BenchError
+
+OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+_DISK = {
+    errno.ENOSPC: "the disk is full; free some space or choose another --out",
+    errno.EDQUOT: "the disk quota is used up; free some space or choose another --out",
+    errno.EROFS: "the disk is read-only; choose another --out",
+    errno.EACCES: "permission denied; choose a folder that you may write to",
+}
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="subtomobench")
+def bench() -> None:
+    """Which semi-supervised method names my subtomograms best, with labels for a few of them?
+
+    Start with:  bench run --methods all --fractions 5,10,20
+    """
+
+
+@bench.command()
+@click.option(
+    "--methods", default="all", show_default=True, help="Names, comma-separated, or all (see bench list methods)."
+)
+@click.option("--fractions", default="5,10,20", show_default=True, help="Labelled part of the training set, in %.")
+@click.option("--dataset", default="phantoms", show_default=True, help="One name (see bench list datasets).")
+@click.option("--data", metavar="DIR", help="The folder of a data set that needs one.")
+@click.option("--profile", metavar="NAME", help="Size of the run: quick (default without a GPU) or paper.")
+@click.option(
+    "--protocol", metavar="NAMES", help="Rules of comparison: fair, paper, or fair,paper.  [default: the profile's]"
+)
+@click.option(
+    "--seeds", type=int, metavar="N", help="Repetitions with other splits and weights.  [default: the profile's]"
+)
+@click.option("--epochs", type=int, metavar="N", help="Length of each training.  [default: the profile's]")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="NAME.KEY=VALUE",
+    help="A parameter of a method or data set; repeatable.",
+)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@click.option(
+    "--backend", default="ray", show_default=True, help="ray: many trials at once; serial: one by one, in this process."
+)
+@click.option(
+    "--cpus-per-trial", type=int, default=1, show_default=True, metavar="N", help="Cores, and threads, of a trial."
+)
+@click.option(
+    "--gpus-per-trial", type=float, metavar="X", help="Part of a GPU for each trial.  [default: 0.25 on cuda]"
+)
+@click.option(
+    "--address", metavar="HOST:PORT", help="A running Ray cluster; --out must lie on a disk that all nodes share."
+)
+@click.option(
+    "--out", default="runs", show_default=True, metavar="DIR", help="Results folder; finished trials in it are kept."
+)
+@click.option("--resume", is_flag=True, help="Go on with the last run in --out, with its options; others are ignored.")
+def run(resume: bool, **options: Any) -> None:
+    """Train and compare methods; write rows, leaderboard, tables and pictures.
+
+    A call that finds finished trials in --out runs only what is missing.
+    """
+    from bench import suite
+    from bench.progress import Reporter
+    from bench.results import Store
+
+    if resume:
+        options = Store(Path(options["out"])).request() | {"out": options["out"]}
+    complete = suite.run(suite.Request(**options | {"settings": tuple(options["settings"])}), Reporter())
+    sys.exit(OK if complete else FAILED)
+
+
+@bench.command(name="list")
+@click.argument("what", type=click.Choice(["methods", "datasets", "profiles", "protocols"]))
+def list_(what: str) -> None:
+    """What can be named on the command line."""
+    from bench import protocol, registry
+
+    if what == "profiles":
+        lines = [(p.name, f"{p.summary}; protocol {p.protocol}") for p in protocol.PROFILES.values()]
+    elif what == "protocols":
+        lines = [(p.name, p.summary) for p in protocol.PROTOCOLS.values()]
+    else:
+        lines = [(e.name, e.summary) for e in registry.entries(f"bench.{what}").values()]
+    width = max(len(name) for name, _ in lines)
+    for name, summary in lines:
+        click.echo(f"{name:{width}}  {summary}")
+
+
+@bench.command()
+@click.argument("out", type=click.Path(path_type=Path))
+def report(out: Path) -> None:
+    """Make leaderboard, tables, pictures and page of the results folder OUT anew from its trials."""
+    from bench import report as reporting
+    from bench.results import Store
+
+    store = Store(out)
+    reporting.write(store)
+    click.echo(reporting.summary(store.rows()))
+    click.echo(f"\nOpen {store.folder / 'report.html'}")
+
+
+@bench.command()
+@click.argument("new", type=click.Path(path_type=Path))
+@click.argument("baseline", type=click.Path(path_type=Path))
+@click.option("--junit", type=click.Path(path_type=Path), help="Write the verdicts as a JUnit file.")
+def check(new: Path, baseline: Path, junit: Path | None) -> None:
+    """Is the run NEW as good as BASELINE?  Each is a results folder or a rows.csv.
+
+    Ends with 0 if it is, 1 if a method regressed, 2 if the two cannot be compared.
+    """
+    from bench import check as gate
+    from bench.results import read_rows
+
+    verdicts = gate.compare(read_rows(new), read_rows(baseline))
+    if junit is not None:
+        gate.write_junit(verdicts, junit)
+    click.echo(gate.report(verdicts))
+    bad = sum(verdict.regressed for verdict in verdicts)
+    click.echo(f"{bad} of {len(verdicts)} verdicts regressed" if bad else f"all {len(verdicts)} verdicts fine")
+    sys.exit(FAILED if bad else OK)
+
+
+def main() -> None:
+    """Run the command; an error that the user can mend is one line and code 2."""
+    try:
+        bench(standalone_mode=False)
+    except click.exceptions.Abort:
+        sys.exit(INTERRUPTED)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(BAD_INPUT)
+    except BenchError as error:
+        _complain(str(error))
+    except OSError as error:
+        if error.errno not in _DISK:
+            raise
+        _complain(f"{error.filename or 'writing'}: {_DISK[error.errno]}")
+
+
+def _complain(text: str) -> None:
+    click.echo(f"bench: {text}", err=True)
+    sys.exit(BAD_INPUT)

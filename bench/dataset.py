@@ -1,0 +1,140 @@
+"""Subtomograms, what a data set delivers, and Dataset, the contract of one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from bench import __version__
+from bench.errors import BenchError
+from bench.volume import FloatArray
+
+IntArray = npt.NDArray[np.int64]
+StrArray = npt.NDArray[np.str_]
+Report = Callable[[int, int], None]  # (done, of), called while a data set is made
+
+
+def silent(_done: int, _of: int) -> None:
+    """A Report that says nothing."""
+
+
+@dataclass(frozen=True)
+class Subtomograms:
+    """Cropped particles with their labels.
+
+    Raises BenchError where the parts do not fit each other.
+    """
+
+    volumes: FloatArray  # (n, d, h, w)
+    labels: IntArray  # (n,), index into class_names
+    class_names: tuple[str, ...]
+    voxel_size_in_angstroms: float
+    title: str  # the name that tables print, with what tells it from its kin: "phantoms 16³"
+    tomogram_ids: StrArray | None = None  # (n,)
+
+    def __post_init__(self) -> None:
+        n = len(self.volumes)
+        if self.volumes.ndim != 4 or len(self.labels) != n:
+            raise BenchError(f"{self.title}: {self.volumes.shape} volumes do not fit {self.labels.shape} labels")
+        if self.tomogram_ids is not None and len(self.tomogram_ids) != n:
+            raise BenchError(f"{self.title}: {len(self.tomogram_ids)} tomogram ids for {n} volumes")
+        if len(self.class_names) < 2:
+            raise BenchError(f"{self.title}: one class only; a classifier needs two or more")
+        counts = np.bincount(self.labels, minlength=len(self.class_names))
+        if len(counts) > len(self.class_names) or not counts.all():
+            raise BenchError(f"{self.title}: a class without volumes, or a label without a name: counts {counts}")
+
+    @property
+    def side(self) -> int:
+        """Edge of the cubic box in voxels; raises BenchError for a box that is no cube."""
+        d, h, w = self.volumes.shape[1:]
+        if not d == h == w:
+            raise BenchError(f"{self.title}: boxes of {d}×{h}×{w} voxels; the networks need cubes, extract cubes")
+        return int(d)
+
+    def fingerprint(self) -> str:
+        """SHA-256 over voxels, labels and names: what a trial was run on."""
+        digest = hashlib.sha256(json.dumps([self.class_names, self.volumes.shape]).encode())
+        for volume in self.volumes:
+            digest.update(volume.tobytes())
+        digest.update(self.labels.tobytes())
+        if self.tomogram_ids is not None:
+            digest.update(json.dumps(self.tomogram_ids.tolist()).encode())
+        return digest.hexdigest()[:16]
+
+    def save(self, folder: Path) -> None:
+        """Write `volumes.npy`, `labels.npy` and `meta.json` into `folder`."""
+        np.save(folder / "volumes.npy", self.volumes)
+        np.save(folder / "labels.npy", self.labels)
+        meta = {
+            "class_names": self.class_names,
+            "voxel_size_in_angstroms": self.voxel_size_in_angstroms,
+            "title": self.title,
+            "tomogram_ids": None if self.tomogram_ids is None else self.tomogram_ids.tolist(),
+            "fingerprint": self.fingerprint(),
+        }
+        (folder / "meta.json").write_text(json.dumps(meta))
+
+    @staticmethod
+    def open(folder: Path) -> Subtomograms:
+        """Read what `save` wrote; the volumes stay on disk, memory-mapped."""
+        meta = json.loads((folder / "meta.json").read_text())
+        ids = meta["tomogram_ids"]
+        return Subtomograms(
+            volumes=np.load(folder / "volumes.npy", mmap_mode="r"),
+            labels=np.load(folder / "labels.npy"),
+            class_names=tuple(meta["class_names"]),
+            voxel_size_in_angstroms=meta["voxel_size_in_angstroms"],
+            title=meta["title"],
+            tomogram_ids=None if ids is None else np.array(ids, dtype=np.str_),
+        )
+
+
+@dataclass(frozen=True)
+class Dataset(ABC):
+    """A source of subtomograms; a concrete one is a frozen dataclass whose fields are its parameters.
+
+    Its first docstring line is what `bench list datasets` shows.
+    """
+
+    needs_folder: ClassVar[bool] = False  # whether --data must name a folder
+
+    folder: Path | None = None  # --data
+    test_share: float = 0.5  # of the volumes, held out for the scores
+
+    @abstractmethod
+    def load(self, report: Report = silent) -> Subtomograms:
+        """Read or make all subtomograms; raises BenchError with one line that says how to mend the input."""
+
+    def sources(self) -> list[Path]:
+        """The files that `load` reads; a change of one of them makes the data set anew."""
+        return []
+
+    def key(self) -> str:
+        """Hash of all that the data depend on: parameters, source files, and the version of the program."""
+        parameters = {k: v for k, v in asdict(self).items() if k != "folder"}
+        files = [[p.name, p.parent.name, hashlib.sha256(p.read_bytes()).hexdigest()] for p in self.sources()]
+        text = json.dumps([type(self).__qualname__, parameters, files, __version__], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def required_folder(self) -> Path:
+        """The folder that --data named; raises BenchError where it named none or one that is not there."""
+        name = type(self).__name__.lower()
+        if self.folder is None:
+            raise BenchError(f"the data set {name} needs a folder; add --data DIR")
+        if not self.folder.is_dir():
+            raise BenchError(f"--data {self.folder}: no such folder; name the folder of the data set {name}")
+        return self.folder
+
+
+def parameter_names(kind: type[Any]) -> set[str]:
+    """Names of the fields that `--set NAME.field=value` may set."""
+    return {f.name for f in fields(kind) if f.init and f.name != "folder"}

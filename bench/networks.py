@@ -1,0 +1,206 @@
+"""Encoder3D, Decoder3D, Classifier3D: the one backbone (Liu et al. 2019, Section 3.2, Figure 2).
+
+Written for speed, equal in value to the plain form (the tests hold it to that):
+channels-last tensors, ReLU after instead of before max-pooling (the same values on an eighth of the voxels),
+and nearest-neighbour up-sampling fused with the convolution that follows it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bench.errors import BenchError
+
+CODE_SIZE = 128
+SPARSITY_WEIGHT = 1e-4  # of the L1 penalty on the code
+
+# Row k: which of the three taps of a 3-wide kernel fall on tap k of the 4-wide, stride-2 transposed convolution
+# that equals up-sampling ×2 followed by the 3-wide convolution.
+_FUSE = ((0.0, 0.0, 1.0), (0.0, 1.0, 1.0), (1.0, 1.0, 0.0), (1.0, 0.0, 0.0))
+
+
+class UpConv3d(nn.Conv3d):
+    """Nearest-neighbour up-sampling ×2, then a 3×3×3 "same" convolution, as one transposed convolution.
+
+    64 multiply-adds a low-resolution voxel and channel pair instead of 216. (b, c, d, h, w) → (b, c', 2d, 2h, 2w).
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels, kernel_size=3, padding=1)
+        self.register_buffer("fuse", torch.tensor(_FUSE), persistent=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Up-sample and convolve."""
+        fuse = self.fuse
+        kernel = torch.einsum("oidhw,ad,bh,cw->ioabc", self.weight, fuse, fuse, fuse)
+        kernel = kernel.contiguous(memory_format=torch.channels_last_3d)
+        return F.conv_transpose3d(features, kernel, self.bias, stride=2, padding=1)
+
+
+class Encoder3D(nn.Module):
+    """`levels` × (Conv3D 3×3×3, MaxPool3D 2×2×2, ReLU); `code` adds the fully connected layer to the 128-vector."""
+
+    def __init__(self, side: int, levels: int, filters: int, with_code: bool) -> None:
+        super().__init__()
+        channels = [1] + [filters] * levels
+        self.convolutions = nn.ModuleList(nn.Conv3d(a, b, 3, padding=1) for a, b in zip(channels, channels[1:]))
+        self.to_code = nn.Linear(filters * (side >> levels) ** 3, CODE_SIZE) if with_code else None
+
+    def forward(self, volumes: Tensor) -> Tensor:
+        """(b, 1, n, n, n) → the feature map after the last pooling, (b, filters, m, m, m), m = n / 2^levels."""
+        features = volumes.contiguous(memory_format=torch.channels_last_3d)
+        for convolution in self.convolutions:
+            features = F.relu(F.max_pool3d(convolution(features), 2))
+        return features
+
+    def code(self, features: Tensor) -> Tensor:
+        """(b, filters, m, m, m) → (b, 128), ReLU."""
+        if self.to_code is None:
+            raise ValueError("this encoder was built without a code")
+        return F.relu(self.to_code(features.flatten(1)))
+
+
+class Decoder3D(nn.Module):
+    """Symmetric to the encoder: fully connected layer, `levels` × (up-sampling, Conv3D, ReLU), Conv3D to 1 channel."""
+
+    def __init__(self, side: int, levels: int, filters: int, code_size: int = CODE_SIZE) -> None:
+        super().__init__()
+        self.shape = (filters,) + (side >> levels,) * 3
+        self.from_code = nn.Linear(code_size, math.prod(self.shape))
+        self.convolutions = nn.ModuleList(UpConv3d(filters, filters) for _ in range(levels))
+        self.last = nn.Conv3d(filters, 1, 3, padding=1)
+
+    def forward(self, code: Tensor) -> Tensor:
+        """(b, code_size) → (b, 1, n, n, n)."""
+        features = F.relu(self.from_code(code)).unflatten(1, self.shape)
+        features = features.contiguous(memory_format=torch.channels_last_3d)
+        for convolution in self.convolutions:
+            features = F.relu(convolution(features))
+        rebuilt: Tensor = self.last(features)
+        return rebuilt
+
+
+class Classifier3D(nn.Module):
+    """Flatten, BatchNorm, two fully connected layers of 128 with ReLU, one to the classes; returns logits."""
+
+    def __init__(self, n_features: int, n_classes: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Flatten(),
+            nn.BatchNorm1d(n_features),
+            nn.Linear(n_features, CODE_SIZE),
+            nn.ReLU(),
+            nn.Linear(CODE_SIZE, CODE_SIZE),
+            nn.ReLU(),
+            nn.Linear(CODE_SIZE, n_classes),
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(b, c, m, m, m) → logits (b, classes)."""
+        logits: Tensor = self.layers(features)
+        return logits
+
+
+def sparsity(code: Tensor) -> Tensor:
+    """L1 activity penalty on the code, one value a volume: (b, 128) → (b,)."""
+    return SPARSITY_WEIGHT * code.abs().sum(1)
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """The sizes that every method's network shares; raises BenchError where the box does not divide."""
+
+    side: int  # voxels along an edge of the cubic box
+    n_classes: int
+    filters: int = 32
+
+    def __post_init__(self) -> None:
+        if self.side < 8 or self.side % (1 << self.levels):
+            raise BenchError(
+                f"boxes of {self.side}³ voxels: the network halves them {self.levels} times, "
+                f"so the side must divide by {1 << self.levels} (and be 8 or more); crop or pad the boxes"
+            )
+
+    @property
+    def levels(self) -> int:
+        """Two at 28³ and four at 64³, as in the paper."""
+        return 2 if self.side < 48 else 4
+
+    @property
+    def n_features(self) -> int:
+        """Size of the flattened feature map."""
+        return self.filters * (self.side >> self.levels) ** 3
+
+    def encoder(self, with_code: bool = True) -> Encoder3D:
+        """A new Encoder3D."""
+        return Encoder3D(self.side, self.levels, self.filters, with_code)
+
+    def decoder(self, code_size: int = CODE_SIZE) -> Decoder3D:
+        """A new Decoder3D."""
+        return Decoder3D(self.side, self.levels, self.filters, code_size)
+
+    def classifier(self) -> Classifier3D:
+        """A new Classifier3D."""
+        return Classifier3D(self.n_features, self.n_classes)
+
+
+def initialise(network: nn.Module, generator: torch.Generator, keras_style: bool) -> None:
+    """Draw every weight anew from `generator`: Keras' Glorot-uniform and BatchNorm, or PyTorch's own defaults."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv3d | nn.Linear):
+            fan_in = module.weight[0].numel()
+            if keras_style:
+                nn.init.xavier_uniform_(module.weight, generator=generator)
+            else:
+                nn.init.kaiming_uniform_(module.weight, a=math.sqrt(5), generator=generator)
+            if module.bias is not None:
+                bound = 0.0 if keras_style else 1 / math.sqrt(fan_in)
+                nn.init.uniform_(module.bias, -bound, bound, generator=generator)
+        elif isinstance(module, nn.BatchNorm1d) and keras_style:
+            module.momentum, module.eps = 0.01, 1e-3  # Keras' momentum 0.99 is PyTorch's 0.01
+
+
+class ClassifierNetwork(nn.Module):
+    """Encoder3D's convolutions and Classifier3D."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.encoder = backbone.encoder(with_code=False)
+        self.classifier = backbone.classifier()
+
+    def logits(self, volumes: Tensor) -> Tensor:
+        """(b, 1, n, n, n) → (b, classes)."""
+        logits: Tensor = self.classifier(self.encoder(volumes))
+        return logits
+
+
+class AutoencoderNetwork(nn.Module):
+    """Encoder3D and Decoder3D."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.encoder = backbone.encoder()
+        self.decoder = backbone.decoder()
+
+    def reconstruct(self, volumes: Tensor) -> Tensor:
+        """(b, 1, n, n, n) → the same shape."""
+        rebuilt: Tensor = self.decoder(self.encoder.code(self.encoder(volumes)))
+        return rebuilt
+
+
+class AutoencodingNetwork(AutoencoderNetwork):
+    """Encoder3D, Decoder3D and Classifier3D: two branches on one feature map."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__(backbone)
+        self.classifier = backbone.classifier()
+
+    def logits(self, volumes: Tensor) -> Tensor:
+        """(b, 1, n, n, n) → (b, classes); the decoder does not run."""
+        logits: Tensor = self.classifier(self.encoder(volumes))
+        return logits

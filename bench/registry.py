@@ -1,0 +1,151 @@
+"""Name → method or data set: a file in the folder or an entry point of another package; found by being there."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+import inspect
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.errors import BenchError
+
+if TYPE_CHECKING:
+    from bench.dataset import Dataset
+    from bench.method import Method
+
+METHODS, DATASETS = "bench.methods", "bench.datasets"  # folders, and the entry-point groups of other packages
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A method or data set that can be named, not yet imported."""
+
+    name: str
+    summary: str
+    origin: str  # "built in" or the package that brings it
+    target: str  # "module:Class", or "module" for a file of our own
+
+
+def entries(group: str) -> dict[str, Entry]:
+    """All entries of `group`, sorted by name, without importing one.
+
+    Raises BenchError where two have one name.
+    """
+    found: list[Entry] = []
+    for package_path in importlib.import_module(group).__path__:
+        for module in pkgutil.iter_modules([package_path]):
+            if not module.name.startswith("_"):
+                summary = _summary(Path(package_path) / f"{module.name}.py")
+                found.append(Entry(module.name, summary, "built in", f"{group}.{module.name}"))
+    for point in entry_points(group=group):
+        package = f"{point.dist.name} {point.dist.version}" if point.dist else point.module
+        found.append(Entry(point.name, f"from the package {package}", package, point.value))
+    known: dict[str, Entry] = {}
+    for entry in sorted(found, key=lambda e: e.name):
+        if entry.name in known:
+            raise BenchError(
+                f"two {_plural(group)} are called '{entry.name}' ({known[entry.name].origin}; {entry.origin}); "
+                f"uninstall or rename one"
+            )
+        known[entry.name] = entry
+    return known
+
+
+def names(group: str, wanted: str) -> list[str]:
+    """The entries of a comma-separated list, "all" for each of them; raises BenchError for an unknown name."""
+    known = entries(group)
+    chosen = list(known) if wanted.strip() == "all" else [name.strip() for name in wanted.split(",") if name.strip()]
+    for name in chosen:
+        if name not in known:
+            what = _plural(group)[:-1]
+            raise BenchError(f"unknown {what} '{name}'; known: {', '.join(known)} (bench list {_plural(group)})")
+    if not chosen:
+        raise BenchError(f"no {_plural(group)} named; known: {', '.join(known)}")
+    return list(dict.fromkeys(chosen))
+
+
+def method(name: str, settings: Mapping[str, Any] | None = None) -> Method:
+    """The method called `name` with its hyperparameters, those in `settings` changed from their defaults."""
+    from bench.method import Method
+
+    made: Method = _with_settings(name, _load(METHODS, name, Method)(), settings or {})
+    return made
+
+
+def dataset(name: str, settings: Mapping[str, Any] | None = None) -> Dataset:
+    """The data set called `name` with its parameters, those in `settings` changed from their defaults."""
+    from bench.dataset import Dataset
+
+    made: Dataset = _with_settings(name, _load(DATASETS, name, Dataset)(), settings or {})
+    return made
+
+
+def parameters(group: str, name: str) -> set[str]:
+    """What `--set NAME.parameter=value` may set."""
+    made = method(name) if group == METHODS else dataset(name)
+    return {f.name for f in fields(made) if f.name != "folder"}
+
+
+def _load(group: str, name: str, contract: type) -> Any:
+    target = entries(group)[names(group, name)[0]].target
+    module_name, _, attribute = target.partition(":")
+    module = importlib.import_module(module_name)
+    if attribute:
+        chosen = [getattr(module, attribute)]
+    else:
+        chosen = [
+            kind
+            for _, kind in inspect.getmembers(module, inspect.isclass)
+            if issubclass(kind, contract) and kind.__module__ == module_name
+        ]
+    if len(chosen) != 1 or not issubclass(chosen[0], contract) or inspect.isabstract(chosen[0]):
+        raise BenchError(
+            f"{target}: found {len(chosen)} complete subclasses of bench.{contract.__name__}, need one; "
+            f"see 'Add a method' and 'Add a data set' in the README"
+        )
+    return chosen[0]
+
+
+def _with_settings(name: str, default: Any, settings: Mapping[str, Any]) -> Any:
+    known = {f.name: getattr(default, f.name) for f in fields(default)}
+    changed = {}
+    for key, value in settings.items():
+        if key not in known:
+            options = ", ".join(k for k in known if k != "folder") or "none"
+            raise BenchError(f"'{name}' has no parameter '{key}'; it has: {options}")
+        changed[key] = _cast(f"{name}.{key}", value, known[key])
+    return replace(default, **changed)
+
+
+def _cast(where: str, value: Any, default: Any) -> Any:
+    """`value`, a string if it comes from the command line, in the type of the default."""
+    if isinstance(value, str) and not isinstance(default, str):
+        try:
+            value = ast.literal_eval(value)
+        except (ValueError, SyntaxError) as error:
+            raise BenchError(f"--set {where}={value}: not a value like {default!r}") from error
+    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if isinstance(default, tuple) and isinstance(value, list | tuple | int | float):
+        value = tuple(value) if isinstance(value, list | tuple) else (value,)
+    if default is not None and type(value) is not type(default):
+        raise BenchError(f"--set {where}={value}: not a value like {default!r}")
+    return value
+
+
+def _summary(path: Path) -> str:
+    """First docstring line of the file's class, read without running the file."""
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.ClassDef) and any(getattr(b, "id", "") in ("Method", "Dataset") for b in node.bases):
+            return (ast.get_docstring(node) or "").partition("\n")[0]
+    return ""
+
+
+def _plural(group: str) -> str:
+    return group.removeprefix("bench.")

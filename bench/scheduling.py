@@ -1,0 +1,130 @@
+"""Trials → serial or Ray Tune; the only importer of ray."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.errors import BenchError
+from bench.results import Store
+from bench.trial import Result, Runtime, Trial, run
+
+OnDone = Callable[[Trial], None]
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a run may use."""
+
+    device: str  # "cpu" or "cuda"
+    cpus_per_trial: int
+    gpus_per_trial: float
+    address: str | None = None  # of a Ray cluster; None: this machine
+
+
+def choose_device(wanted: str) -> str:
+    """ "auto" → "cuda" where there is one; raises BenchError where a GPU is asked for and none is here."""
+    import torch
+
+    if wanted not in ("auto", "cpu", "cuda"):
+        raise BenchError(f"unknown device '{wanted}'; known: auto, cpu, cuda")
+    here = torch.cuda.is_available()
+    if wanted == "cuda" and not here:
+        raise BenchError("--device cuda: no GPU that PyTorch can use here; run with --device cpu")
+    return "cuda" if here and wanted != "cpu" else "cpu"
+
+
+def usable_cpus() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def execute(trial: Trial, runtime: Runtime, folder: Path) -> str:
+    """Run one trial and write its folder; returns its status. Both backends end here."""
+    result = run(trial, runtime)
+    Store(folder).write(trial, result, runtime.device)
+    return result.status
+
+
+def run_serial(trials: list[Trial], runtime: Runtime, store: Store, on_done: OnDone) -> None:
+    """One trial after the other, in this process."""
+    for trial in trials:
+        execute(trial, runtime, store.folder)
+        on_done(trial)
+
+
+def run_ray(trials: list[Trial], runtime: Runtime, store: Store, resources: Resources, on_done: OnDone) -> None:
+    """All trials through Ray Tune, as many at a time as the resources allow.
+
+    Raises BenchError where the machine or cluster can never give what one trial asks for.
+    """
+    # Before Ray is imported: no report home, no table on the screen, the trial's own working folder.
+    os.environ |= {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_AIR_NEW_OUTPUT": "0",
+        "RAY_CHDIR_TO_TRIAL_DIR": "0",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+        "TUNE_MAX_PENDING_TRIALS_PG": str(2 * usable_cpus()),
+    }
+    import ray
+    from ray import tune
+
+    class Watch(tune.Callback):
+        def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+            on_done(Trial.from_dict(trial.config["trial"]))
+
+        def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+            died = Trial.from_dict(trial.config["trial"])
+            error = "the worker process died (killed, or out of memory)"
+            store.write(died, Result("failed", error), runtime.device)
+            on_done(died)
+
+    if resources.address is None:
+        ray.init(
+            num_cpus=usable_cpus(),
+            include_dashboard=False,
+            object_store_memory=200 * 2**20,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            configure_logging=False,
+        )
+    else:
+        ray.init(address=resources.address, log_to_driver=False, logging_level=logging.ERROR)
+    try:
+        _check_resources(ray.cluster_resources(), resources)
+        with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
+            tuner = tune.Tuner(
+                tune.with_resources(
+                    tune.with_parameters(_ray_trial, runtime=asdict(runtime), folder=str(store.folder)),
+                    {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial},
+                ),
+                param_space={"trial": tune.grid_search([asdict(trial) for trial in trials])},
+                tune_config=tune.TuneConfig(reuse_actors=True, trial_dirname_creator=lambda trial: trial.trial_id),
+                run_config=tune.RunConfig(
+                    storage_path=scratch,
+                    verbose=0,
+                    callbacks=[Watch()],
+                    failure_config=tune.FailureConfig(max_failures=1),
+                ),
+            )
+            tuner.fit()
+    finally:
+        ray.shutdown()
+
+
+def _ray_trial(config: dict[str, Any], runtime: dict[str, Any], folder: str) -> dict[str, Any]:
+    return {"status": execute(Trial.from_dict(config["trial"]), Runtime(**runtime), Path(folder))}
+
+
+def _check_resources(have: dict[str, float], resources: Resources) -> None:
+    for name, wanted in (("CPU", resources.cpus_per_trial), ("GPU", resources.gpus_per_trial)):
+        if wanted > have.get(name, 0):
+            raise BenchError(
+                f"--{name.lower()}s-per-trial {wanted:g}: Ray has {have.get(name, 0):g} {name}s here; ask for fewer"
+            )

@@ -1,0 +1,7 @@
+"""Density → particle in a random pose → subtomogram with missing wedge, CTF and noise."""
+
+from bench.simulation.density import Density, common_extent, fitted
+from bench.simulation.imaging import Imaging
+from bench.simulation.particles import simulate
+
+__all__ = ["Density", "Imaging", "common_extent", "fitted", "simulate"]

@@ -1,0 +1,89 @@
+"""What the microscope does to a volume, by filtering in Fourier space: missing wedge, CTF, envelope, noise.
+
+Axes are (d, h, w) = (z, y, x): the beam runs along z, the tilt axis along y. Frequencies are in 1/Å.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+_H, _C, _E, _M = 6.62607015e-34, 299792458.0, 1.602176634e-19, 9.1093837015e-31  # SI
+
+
+def electron_wavelength_in_angstroms(voltage_in_kilovolts: float) -> float:
+    """De Broglie wavelength with the relativistic correction: 0.0197 Å at 300 kV."""
+    ev = _E * voltage_in_kilovolts * 1e3
+    return 1e10 * _H / math.sqrt(2 * _M * ev * (1 + ev / (2 * _M * _C**2)))
+
+
+@dataclass(frozen=True)
+class Imaging:
+    """The parameters of an acquisition; the defaults are those of the paper's group (Pei et al. 2016) but for the SNR.
+
+    SNR is var(signal) / var(noise) over the delivered box, after every filter.
+    """
+
+    snr: float = 0.1
+    tilt_limit_in_degrees: float = 60.0
+    voltage_in_kilovolts: float = 300.0
+    spherical_aberration_in_millimetres: float = 2.0
+    defocus_in_micrometres: float = 5.0  # underfocus is positive
+    amplitude_contrast: float = 0.07
+    envelope_in_nyquist: float = 0.4  # σ of the Gaussian envelope
+
+    def wedge(self, shape: tuple[int, int, int]) -> Tensor:
+        """1 where some tilt saw the frequency, 0 inside the missing wedge, (d, h, w // 2 + 1).
+
+        The w axis is that of `rfftn`. The wedge is where |kz| > tan(limit) |kx|.
+        """
+        kz, _, kx = _frequencies(shape, 1.0)
+        slope = math.tan(math.radians(self.tilt_limit_in_degrees))
+        seen = kz.abs() <= slope * kx.abs() + 1e-9
+        return seen.expand(shape[0], shape[1], shape[2] // 2 + 1).to(torch.float32)
+
+    def ctf(self, shape: tuple[int, int, int], voxel_size_in_angstroms: float) -> Tensor:
+        """sin(π λ Δz k² − π/2 Cs λ³ k⁴ + φ) with sin φ the amplitude contrast, times the envelope, (d, h, w // 2 + 1).
+
+        Positive at k = 0: density stays bright on dark, as after contrast inversion.
+        """
+        kz, ky, kx = _frequencies(shape, voxel_size_in_angstroms)
+        k2 = kz**2 + ky**2 + kx**2
+        wavelength = electron_wavelength_in_angstroms(self.voltage_in_kilovolts)
+        defocus = self.defocus_in_micrometres * 1e4
+        aberration = self.spherical_aberration_in_millimetres * 1e7
+        phase = math.pi * wavelength * defocus * k2 - math.pi / 2 * aberration * wavelength**3 * k2**2
+        sigma = self.envelope_in_nyquist / (2 * voxel_size_in_angstroms)
+        return torch.sin(phase + math.asin(self.amplitude_contrast)) * torch.exp(-k2 / (2 * sigma**2))
+
+    def image(self, volumes: Tensor, voxel_size_in_angstroms: float, generator: torch.Generator) -> Tensor:
+        """Noise-free particles (b, d, h, w) → subtomograms of the same shape, at the stated SNR.
+
+        Half of the noise comes before the CTF (structural noise), half after it (the detector's).
+        """
+        shape = (volumes.shape[1], volumes.shape[2], volumes.shape[3])
+        wedge = self.wedge(shape).to(volumes.device)
+        ctf = self.ctf(shape, voxel_size_in_angstroms).to(volumes.device)
+        signal = _filtered(volumes, wedge * ctf)
+        before, after = (torch.randn(volumes.shape, generator=generator, device=volumes.device) for _ in range(2))
+        noise = _filtered(before, wedge * ctf) + _filtered(after, wedge)
+        power = [x.var(dim=(1, 2, 3), keepdim=True) for x in (signal, noise)]
+        return signal + noise * (power[0] / power[1] / self.snr).sqrt()
+
+
+def _frequencies(shape: tuple[int, int, int], voxel_size: float) -> tuple[Tensor, Tensor, Tensor]:
+    """(kz, ky, kx) that broadcast to the half spectrum of `rfftn`."""
+    d, h, w = shape
+    kz = torch.fft.fftfreq(d, voxel_size)[:, None, None]
+    ky = torch.fft.fftfreq(h, voxel_size)[None, :, None]
+    kx = torch.fft.rfftfreq(w, voxel_size)[None, None, :]
+    return kz, ky, kx
+
+
+def _filtered(volumes: Tensor, transfer: Tensor) -> Tensor:
+    axes = (-3, -2, -1)
+    filtered: Tensor = torch.fft.irfftn(torch.fft.rfftn(volumes, dim=axes) * transfer, s=volumes.shape[-3:], dim=axes)
+    return filtered

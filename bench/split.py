@@ -1,0 +1,138 @@
+"""Test, validation and nested label subsets: who may see what."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from bench.dataset import IntArray, StrArray
+from bench.errors import BenchError
+from bench.seeds import numpy_generator
+
+UNLABELLED = -1
+VALIDATION_SHARE = 0.1  # of the training set, as in the paper
+
+
+@dataclass(frozen=True)
+class Split:
+    """Indices into a data set; `labelled` ⊂ `train`, `validation_labelled` ⊂ `validation`.
+
+    `train`, `validation` and `test` depend on the seed alone, so that all methods, fractions and protocols
+    share them and nothing that validates one fraction is trained on by another.
+    """
+
+    train: IntArray
+    labelled: IntArray
+    validation: IntArray
+    validation_labelled: IntArray
+    test: IntArray
+    by: str  # "tomogram" or "particle"
+
+    def hash(self) -> str:
+        """Names this split in the rows; equal splits have equal hashes."""
+        digest = hashlib.sha256()
+        for part in (self.train, self.labelled, self.validation, self.validation_labelled, self.test):
+            digest.update(part.tobytes() + b"|")
+        return digest.hexdigest()[:16]
+
+
+def make_split(
+    labels: IntArray,
+    fraction: float | None,
+    seed: int,
+    test_share: float,
+    validation_share: float | None,
+    tomogram_ids: StrArray | None = None,
+) -> Split:
+    """Split a data set for one trial.
+
+    labels: (n,) true labels; fraction: labelled volumes in % of the training set, None for a method without labels;
+    validation_share: part of the label budget that is spent on validation, None to leave every validation volume
+    labelled, outside the budget. Tomograms are kept whole where there are two or more.
+    Raises BenchError where a class would be left without a label.
+    """
+    rng = numpy_generator(seed, "split")
+    if tomogram_ids is not None and len(np.unique(tomogram_ids)) > 1:
+        outside, test = _split_tomograms(labels, tomogram_ids, test_share, rng)
+        by = "tomogram"
+    else:
+        outside, test = _split_classes(np.arange(len(labels)), labels, test_share, rng)
+        by = "particle"
+    train, validation = _split_classes(outside, labels, VALIDATION_SHARE, rng)
+    # Fixed orders, one a class: a smaller fraction takes a shorter prefix, so that the subsets nest.
+    labelled: list[IntArray] = []
+    validation_labelled: list[IntArray] = []
+    for c in np.unique(labels):
+        ours = rng.permutation(train[labels[train] == c])
+        theirs = rng.permutation(validation[labels[validation] == c])
+        n_train, n_validation = 0, len(theirs)
+        if fraction is not None:
+            budget = round(fraction / 100 * (len(ours) + len(theirs)))
+            n_train, n_validation = _spend(budget, len(ours), len(theirs), validation_share)
+            if n_train < 1:
+                raise BenchError(
+                    f"fraction {fraction:g} leaves class {c} with {budget} label(s) of {len(ours) + len(theirs)} "
+                    f"training volumes, too few to train and validate; raise --fractions or add volumes"
+                )
+        labelled.append(ours[:n_train])
+        validation_labelled.append(theirs[:n_validation])
+    return Split(train, _sorted(labelled), validation, _sorted(validation_labelled), test, by)
+
+
+def _spend(budget: int, n_train: int, n_validation: int, validation_share: float | None) -> tuple[int, int]:
+    if validation_share is None:
+        return min(budget, n_train), n_validation
+    for_validation = min(max(1, round(validation_share * budget)), n_validation)
+    return min(budget - for_validation, n_train), for_validation
+
+
+def _sorted(parts: list[IntArray]) -> IntArray:
+    return np.sort(np.concatenate(parts)).astype(np.int64)
+
+
+def _split_classes(
+    members: IntArray, labels: IntArray, share: float, rng: np.random.Generator
+) -> tuple[IntArray, IntArray]:
+    """(kept, taken): `share` of each class taken, at least one and never all."""
+    kept, taken = [], []
+    for c in np.unique(labels):
+        order = rng.permutation(members[labels[members] == c])
+        if len(order) < 2:
+            raise BenchError(f"class {c} has {len(order)} volume(s) to divide; each class needs 3 or more")
+        n = min(max(1, round(share * len(order))), len(order) - 1)
+        taken.append(order[:n])
+        kept.append(order[n:])
+    return _sorted(kept), _sorted(taken)
+
+
+def _split_tomograms(
+    labels: IntArray, tomogram_ids: StrArray, share: float, rng: np.random.Generator
+) -> tuple[IntArray, IntArray]:
+    """(kept, taken): whole tomograms, of 200 random drawings the one whose class shares are nearest to `share`."""
+    names, tomogram = np.unique(tomogram_ids, return_inverse=True)
+    classes = len(np.unique(labels))
+    counts = np.zeros((len(names), classes))
+    np.add.at(counts, (tomogram, np.unique(labels, return_inverse=True)[1]), 1)
+    total = counts.sum(0)
+    best, best_error = None, np.inf
+    for _ in range(200):
+        order = rng.permutation(len(names))
+        sizes = counts[order].sum(1).cumsum() / len(labels)
+        n = min(max(1, int(np.searchsorted(sizes, share)) + 1), len(names) - 1)
+        for size in {max(1, n - 1), n}:
+            taken = order[:size]
+            got = counts[taken].sum(0)
+            if (got == 0).any() or (total - got < 3).any():
+                continue
+            error = float(np.abs(got / total - share).max())
+            if error < best_error:
+                best, best_error = taken, error
+    if best is None:
+        raise BenchError(
+            "no division of the tomograms leaves every class on both sides of the test split; "
+            "add tomograms, merge rare classes, or drop the tomogram ids"
+        )
+    is_test = np.isin(tomogram, best)
+    return np.flatnonzero(~is_test).astype(np.int64), np.flatnonzero(is_test).astype(np.int64)

@@ -1,0 +1,275 @@
+"""`bench run` from its options to a report: data, plan, trials, tables."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from bench import registry, report
+from bench.cache import Cache
+from bench.dataset import Dataset, Subtomograms
+from bench.errors import BenchError
+from bench.networks import Backbone
+from bench.progress import Reporter, duration
+from bench.protocol import Profile, Protocol, profile_named, protocols_named
+from bench.results import Store
+from bench.scheduling import Resources, choose_device, run_ray, run_serial, usable_cpus
+from bench.trial import Runtime, Trial, rehearse, split_of
+
+OVERHEAD_IN_SECONDS = 0.5  # of a trial beside its training: reading, scoring, writing
+
+
+@dataclass(frozen=True)
+class Request:
+    """The options of `bench run`, as given; None is a default that the profile or the machine decides."""
+
+    out: str
+    dataset: str = "phantoms"
+    data: str | None = None
+    methods: str = "all"
+    fractions: str = "5,10,20"
+    seeds: int | None = None
+    profile: str | None = None
+    protocol: str | None = None
+    epochs: int | None = None
+    settings: tuple[str, ...] = ()
+    device: str = "auto"
+    backend: str = "ray"
+    cpus_per_trial: int = 1
+    gpus_per_trial: float | None = None
+    address: str | None = None
+
+
+@dataclass
+class Plan:
+    """What a request comes to, checked, before anything is written."""
+
+    methods: list[str]
+    fractions: list[float]
+    protocols: list[Protocol]
+    profile: Profile
+    dataset: Dataset
+    settings: dict[str, dict[str, str]]
+    seeds: int
+    resources: Resources
+    trials: list[Trial] = field(default_factory=list)
+
+
+def check(request: Request) -> Plan:
+    """Resolve every name and number of a request; raises BenchError for the first that cannot be."""
+    methods = registry.names(registry.METHODS, request.methods)
+    dataset_name = registry.names(registry.DATASETS, request.dataset)[0]
+    fractions = _fractions(request.fractions)
+    device = choose_device(request.device)
+    profile = profile_named(request.profile or ("paper" if device == "cuda" else "quick"))
+    protocols = protocols_named(request.protocol or profile.protocol)
+    if request.epochs is not None:
+        profile = replace(profile, budget=replace(profile.budget, epochs=request.epochs))
+    seeds = profile.seeds if request.seeds is None else request.seeds
+    for option, value in (
+        ("seeds", seeds),
+        ("epochs", profile.budget.epochs),
+        ("cpus-per-trial", request.cpus_per_trial),
+    ):
+        if value < 1:
+            raise BenchError(f"--{option} {value}: must be 1 or more")
+    if request.backend not in ("ray", "serial"):
+        raise BenchError(f"unknown backend '{request.backend}'; known: ray, serial")
+    gpus = request.gpus_per_trial
+    if gpus is not None and gpus > 0 and device != "cuda":
+        raise BenchError(f"--gpus-per-trial {gpus:g}: no GPU that PyTorch can use here; leave the option out")
+    settings = _settings(request.settings, {*methods, dataset_name})
+    return Plan(
+        methods=methods,
+        fractions=fractions,
+        protocols=protocols,
+        profile=profile,
+        dataset=_dataset(dataset_name, profile, settings.get(dataset_name, {}), request.data),
+        settings=settings,
+        seeds=seeds,
+        resources=Resources(
+            device,
+            request.cpus_per_trial,
+            (0.25 if gpus is None else gpus) if device == "cuda" else 0.0,
+            request.address,
+        ),
+    )
+
+
+def run(request: Request, reporter: Reporter) -> bool:
+    """Run a request to its tables; returns whether every trial of it is done."""
+    began = time.monotonic()
+    plan = check(request)
+    store = Store.create(Path(request.out))
+    with store.lock():
+        reporter.log = store.folder / "log.txt"
+        reporter.note(f"bench run {request}")
+        folder = _prepare_data(plan.dataset, store, reporter)
+        subtomograms = Subtomograms.open(folder)
+        plan.trials = _trials(plan, subtomograms)
+        store.plan(plan.trials)
+        store.request(asdict(request))
+        runtime = Runtime(folder, store.cache_folder, plan.resources.device, request.cpus_per_trial)
+        _run_missing(plan, runtime, store, reporter, request.backend)
+        report.write(store)
+        rows = store.rows()
+        rows = rows[rows["trial"].isin([trial.key() for trial in plan.trials])]
+        reporter.say("\n" + report.summary(rows))
+        reporter.say(f"Took {duration(time.monotonic() - began)}. Open {store.folder / 'report.html'}")
+    failed = rows[rows["status"] != "done"]
+    for _, row in failed.iterrows():
+        label = f"{row['protocol']} {row['variant']} {row['fraction']} % seed {row['seed']}"
+        reporter.say(f"{row['status']}: {label}: {row['error']} ({store.folder / 'trials' / row['trial']})")
+    return failed.empty
+
+
+def _run_missing(plan: Plan, runtime: Runtime, store: Store, reporter: Reporter, backend: str) -> None:
+    missing = [trial for trial in plan.trials if not store.done(trial)]
+    finished = len(plan.trials) - len(missing)
+    text = (
+        f"{len(plan.trials)} trials: {len(plan.methods)} methods × {len(plan.fractions)} fractions × {plan.seeds} seeds"
+    )
+    text += f" (protocol {', '.join(p.name for p in plan.protocols)}; profile {plan.profile.name})"
+    reporter.say(text + (f"; {finished} finished before, {len(missing)} to run" if finished else ""))
+    if not missing:
+        return
+    slots = _slots(plan.resources) if backend == "ray" else 1
+    where = f"{plan.resources.device}, {slots} trial{'s' if slots > 1 else ''} at a time, backend {backend}"
+    reporter.say(f"On {where}. Timing a few steps of each method …")
+    costs = _costs(missing, runtime, reporter)
+    total = sum(costs[trial.key()] for trial in missing)
+    reporter.say(f"About {duration(total / slots)} of training.")
+    # The shared autoencoders first, what waits for them last; in between the long ones, for an even end.
+    missing.sort(key=lambda trial: (trial.fraction is not None, -costs[trial.key()]))
+    done = 0.0
+    with reporter.progress("Training", total) as meter:
+
+        def on_done(trial: Trial) -> None:
+            nonlocal done
+            done += costs[trial.key()]
+            record = store.read(trial.key()) or {"status": "missing"}
+            score = record.get("scores", {}).get("accuracy")
+            meter.to(done, f"{trial.label()}: " + (record["status"] if score is None else f"{100 * score:.1f} %"))
+
+        if backend == "serial":
+            run_serial(missing, runtime, store, on_done)
+        else:
+            run_ray(missing, runtime, store, plan.resources, on_done)
+
+
+def _costs(trials: list[Trial], runtime: Runtime, reporter: Reporter) -> dict[str, float]:
+    """Estimated seconds of each trial, by its key: one rehearsal a protocol and method."""
+    measured: dict[tuple[str, str], tuple[float, dict[str, float]]] = {}
+    paid: set[tuple[str, str, int]] = set()
+    costs = {}
+    for trial in sorted(trials, key=lambda t: -math.inf if t.fraction is None else -t.fraction):
+        kind = (trial.protocol, trial.variant)
+        if kind not in measured:
+            try:
+                measured[kind] = rehearse(trial, runtime)
+            except Exception as error:  # it will fail again in its trial, and be a row with its status there
+                reporter.note(f"rehearsal of {trial.label()} failed: {error}")
+                measured[kind] = (0.0, {})
+        seconds, parts = measured[kind]
+        for part, shared_seconds in parts.items():
+            if (trial.protocol, part, trial.seed) not in paid:
+                paid.add((trial.protocol, part, trial.seed))
+                seconds += shared_seconds
+        costs[trial.key()] = seconds + OVERHEAD_IN_SECONDS
+    return costs
+
+
+def _prepare_data(dataset: Dataset, store: Store, reporter: Reporter) -> Path:
+    """The folder of the made or read data set; made once, whoever asks."""
+    name = type(dataset).__name__.lower()
+
+    def make(folder: Path) -> None:
+        with reporter.progress(f"Making the data set {name}", 1.0) as meter:
+            subtomograms = dataset.load(lambda done, of: meter.to(done / of))
+            subtomograms.save(folder)
+
+    return Cache(store.cache_folder).entry("data", dataset.key(), make)
+
+
+def _trials(plan: Plan, subtomograms: Subtomograms) -> list[Trial]:
+    """Every trial of the plan; raises BenchError where a box or a fraction cannot be used."""
+    Backbone(subtomograms.side, len(subtomograms.class_names))
+    fingerprint = subtomograms.fingerprint()
+    trials = []
+    for protocol in plan.protocols:
+        for name in plan.methods:
+            changed = plan.settings.get(name, {})
+            method = registry.method(name, changed)
+            described = ", ".join(f"{key}={getattr(method, key)}" for key in sorted(changed))
+            for fraction in plan.fractions if method.needs_labels else [None]:
+                for seed in range(plan.seeds):
+                    trial = Trial(
+                        dataset=subtomograms.title,
+                        fingerprint=fingerprint,
+                        test_share=plan.dataset.test_share,
+                        protocol=protocol.name,
+                        method=name,
+                        settings=tuple(sorted(asdict(method).items())),
+                        variant=f"{name} ({described})" if described else name,
+                        fraction=fraction,
+                        seed=seed,
+                        budget=plan.profile.budget,
+                    )
+                    split_of(trial, subtomograms)
+                    trials.append(trial)
+    return trials
+
+
+def _slots(resources: Resources) -> int:
+    by_cpu = usable_cpus() // resources.cpus_per_trial
+    by_gpu = math.floor(1 / resources.gpus_per_trial) if resources.gpus_per_trial else by_cpu
+    return max(1, min(by_cpu, by_gpu))
+
+
+def _dataset(name: str, profile: Profile, settings: dict[str, str], data: str | None) -> Dataset:
+    plain = registry.dataset(name)
+    sizes: dict[str, Any] = {key: getattr(profile, key) for key in ("box", "per_class", "test_share")}
+    known = {f.name for f in fields(plain)}
+    chosen = {key: value for key, value in sizes.items() if key in known} | settings
+    dataset = replace(registry.dataset(name, chosen), folder=Path(data) if data is not None else None)
+    if dataset.needs_folder:
+        dataset.required_folder()
+    elif data is not None:
+        raise BenchError(
+            f"--data {data}: the data set {name} takes no folder; leave --data out or name another --dataset"
+        )
+    if not 0 < dataset.test_share < 1:
+        raise BenchError(f"--set {name}.test_share={dataset.test_share:g}: must be between 0 and 1")
+    return dataset
+
+
+def _fractions(text: str) -> list[float]:
+    fractions = []
+    for part in text.split(","):
+        try:
+            fraction = float(part)
+        except ValueError:
+            raise BenchError(f"--fractions {part}: not a number; give percentages as in 5,10,20") from None
+        if not 0 < fraction <= 100:
+            raise BenchError(f"--fractions {part}: must be above 0 and at most 100 (% of the training set)")
+        fractions.append(fraction)
+    return sorted(set(fractions))
+
+
+def _settings(texts: tuple[str, ...], names: set[str]) -> dict[str, dict[str, str]]:
+    """`method.parameter=value` → {method: {parameter: value}}."""
+    settings: dict[str, dict[str, str]] = {}
+    for text in texts:
+        left, equals, value = text.partition("=")
+        name, dot, parameter = left.partition(".")
+        if not (equals and dot and parameter):
+            raise BenchError(f"--set {text}: write it as name.parameter=value, as in autoencoding.beta=0.5")
+        if name not in names:
+            raise BenchError(
+                f"--set {text}: '{name}' takes no part in this run; taking part: {', '.join(sorted(names))}"
+            )
+        settings.setdefault(name, {})[parameter] = value
+    return settings

@@ -1,0 +1,338 @@
+"""The one training loop: what a method trains on, steps, validation, early stopping, the checkpoint that is kept."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bench import __version__
+from bench.augment import wedge_preserving_views
+from bench.cache import Cache, digest
+from bench.networks import Backbone, initialise
+from bench.protocol import Budget
+from bench.protocol import Protocol as Rules
+from bench.seeds import derive, torch_generator
+from bench.split import UNLABELLED
+
+EVALUATION_BATCH = 128
+CHECKS_PER_EPOCH = 4  # validations an epoch where steps are equal for all
+
+NetworkT = TypeVar("NetworkT", bound=nn.Module)
+Weights = dict[str, Tensor]
+
+
+@runtime_checkable
+class Classifies(Protocol):
+    """A trained network that names volumes."""
+
+    def logits(self, volumes: Tensor) -> Tensor:
+        """(b, 1, d, h, w) → (b, classes)."""
+
+
+@runtime_checkable
+class Rebuilds(Protocol):
+    """A trained network that reconstructs volumes."""
+
+    def reconstruct(self, volumes: Tensor) -> Tensor:
+        """(b, 1, d, h, w) → the same shape."""
+
+
+class Batch(NamedTuple):
+    """What a loss sees: some volumes, their labels, and the stream that its random draws must come from."""
+
+    volumes: Tensor  # (b, 1, d, h, w)
+    labels: Tensor  # (b,), UNLABELLED where hidden
+    generator: torch.Generator  # on the volumes' device
+
+
+Loss = Callable[[NetworkT, Batch], Tensor]
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Everything a method may see: never a test volume, never a hidden label."""
+
+    volumes: Tensor  # (n, 1, d, h, w), normalised
+    labels: Tensor  # (n,), UNLABELLED where hidden
+    validation_volumes: Tensor
+    validation_labels: Tensor
+
+    def labelled(self) -> TrainingData:
+        """The labelled volumes alone."""
+        known, valid = self.labels != UNLABELLED, self.validation_labels != UNLABELLED
+        return TrainingData(
+            self.volumes[known], self.labels[known], self.validation_volumes[valid], self.validation_labels[valid]
+        )
+
+    def without_labels(self) -> TrainingData:
+        """The same volumes, every label hidden."""
+        hide = torch.full_like
+        return replace(
+            self, labels=hide(self.labels, UNLABELLED), validation_labels=hide(self.validation_labels, UNLABELLED)
+        )
+
+
+class Stream:
+    """Endless shuffled passes over some indices."""
+
+    def __init__(self, indices: Tensor, generator: torch.Generator) -> None:
+        self.indices = indices
+        self.generator = generator
+        self.rest = indices[:0]
+
+    def take(self, n: int) -> Tensor:
+        """The next `n` indices; a new shuffled pass begins where one ends."""
+        while len(self.rest) < n:
+            order = torch.randperm(len(self.indices), generator=self.generator)
+            self.rest = torch.cat([self.rest, self.indices[order]])
+        taken, self.rest = self.rest[:n], self.rest[n:]
+        return taken
+
+
+class Check(NamedTuple):
+    """One point of a learning curve."""
+
+    step: int
+    training_loss: float  # mean since the last check
+    validation_loss: float
+
+
+@dataclass
+class Trainer:
+    """Trains networks for one trial under its protocol, and counts what that took."""
+
+    rules: Rules
+    budget: Budget
+    backbone: Backbone
+    seed: int  # of the run; every stream of random numbers derives from it by name
+    device: torch.device
+    n_train: int  # volumes in the whole training part, labelled or not
+    cache: Cache
+    data_key: str  # what the training and validation volumes are, for the cache
+    rehearsal: bool = False  # time two steps of each stage instead of training it
+    shared_seconds: dict[str, float] = field(default_factory=dict)  # of a rehearsal: what trials share
+    seconds: float = 0.0
+    steps: int = 0
+    volumes_seen: int = 0
+    history: list[Check] = field(default_factory=list)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps of a pass over the whole training part."""
+        return math.ceil(self.n_train / self.budget.batch_size)
+
+    def initialise(self, network: NetworkT, name: str = "network") -> NetworkT:
+        """Draw the network's weights from this trial's seed and move it to the device."""
+        initialise(network, torch_generator(self.seed, "weights", name), self.rules.keras_style)
+        return network.to(self.device)
+
+    def start(
+        self,
+        network: NetworkT,
+        loss: Loss[NetworkT],
+        data: TrainingData,
+        name: str = "training",
+        share: float = 1.0,
+        epochs: int | None = None,
+        learning_rate: float | None = None,
+    ) -> Run[NetworkT]:
+        """A training of `network` on `data`, not yet begun, for `share` of the trial's budget."""
+        run = Run(
+            self,
+            network,
+            loss,
+            name,
+            share * (epochs if epochs is not None else self.budget.epochs),
+            learning_rate if learning_rate is not None else self.rules.learning_rate,
+        )
+        run.train_on(data)
+        return run
+
+    def shared(self, name: str, make: Callable[[], Weights], share: float = 1.0) -> Weights:
+        """What `make` trains, once a seed: later trials (other fractions, other methods) read it from the cache.
+
+        `make` must depend on the volumes, the seed, the protocol and the budget only, never on a label.
+        `share` of its cost counts as this trial's.
+        """
+        before = (self.seconds, self.steps, self.volumes_seen)
+        if self.rehearsal:
+            weights = make()
+            self.shared_seconds[name], self.seconds = self.seconds - before[0], before[0]
+            return weights
+
+        def fill(folder: Path) -> None:
+            save_file(make(), folder / "weights.safetensors")
+            took = [now - then for now, then in zip((self.seconds, self.steps, self.volumes_seen), before)]
+            (folder / "cost.json").write_text(json.dumps({"took": took, "history": self.history}))
+
+        parts = (asdict(self.rules), asdict(self.budget), asdict(self.backbone), self.seed, self.data_key, __version__)
+        folder = self.cache.entry(name, digest(name, *parts), fill)
+        cost = json.loads((folder / "cost.json").read_text())
+        history = [Check(*row) for row in cost["history"]]
+        self.history = history[: math.ceil(share * len(history))]
+        seconds, steps, volumes_seen = (share * took for took in cost["took"])
+        self.seconds = before[0] + seconds
+        self.steps = before[1] + round(steps)
+        self.volumes_seen = before[2] + round(volumes_seen)
+        return {k: v.to(self.device) for k, v in load_file(folder / "weights.safetensors").items()}
+
+
+class Run(Generic[NetworkT]):
+    """One training in progress: `epoch` takes it on, `best` gives the network that validation chose."""
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        network: NetworkT,
+        loss: Loss[NetworkT],
+        name: str,
+        epochs: float,
+        learning_rate: float,
+    ) -> None:
+        self.trainer = trainer
+        self.network = network
+        self.loss = loss
+        self.epochs_left = epochs
+        self.optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate, betas=(0.9, 0.99), fused=True)
+        self.order = torch_generator(trainer.seed, "order", name)  # which volumes, which views
+        self.noise = torch.Generator(trainer.device).manual_seed(derive(trainer.seed, "noise", name))
+        self.best_loss = math.inf
+        self.best_weights: Weights = {}
+        self.checks_since_best = 0
+
+    def train_on(self, data: TrainingData) -> None:
+        """Train on these volumes and labels from the next epoch on."""
+        self.data = data
+        self.labelled = Stream((data.labels != UNLABELLED).nonzero().flatten().cpu(), self.order)
+        self.unlabelled = Stream((data.labels == UNLABELLED).nonzero().flatten().cpu(), self.order)
+
+    def fork(self, name: str, share: float) -> Run[NetworkT]:
+        """A copy that trains on by itself for `share` of the trial's budget, with random numbers of its own."""
+        network = copy.deepcopy(self.network)
+        epochs, rate = share * self.trainer.budget.epochs, self.optimizer.param_groups[0]["lr"]
+        twin = Run(self.trainer, network, self.loss, name, epochs, rate)
+        twin.optimizer.load_state_dict(copy.deepcopy(self.optimizer.state_dict()))
+        twin.best_loss, twin.best_weights = self.best_loss, self.best_weights
+        twin.train_on(self.data)
+        return twin
+
+    def epoch(self) -> bool:
+        """Train and validate for one epoch; False, with nothing done, once budget or patience is used up."""
+        patience = self.trainer.rules.patience
+        if self.epochs_left < 1e-6 or (patience is not None and self.checks_since_best >= patience):
+            return False
+        began = time.perf_counter()
+        batches = self._epoch_of_batches()
+        if self.trainer.rehearsal:
+            self._rehearse(batches)
+        else:
+            # Where steps are equal, an epoch is long next to a small set of labels: look more often.
+            checks = CHECKS_PER_EPOCH if self.trainer.rules.equal_steps else 1
+            for part in range(checks):
+                some = batches[len(batches) * part // checks : len(batches) * (part + 1) // checks]
+                if some:
+                    self._check(sum(float(self._step(indices)) for indices in some) / len(some))
+            self.trainer.seconds += time.perf_counter() - began
+        self.epochs_left -= min(1.0, self.epochs_left)
+        return True
+
+    def finish(self, epochs_left: float = 0.0) -> Run[NetworkT]:
+        """Train until the budget is used, or only `epochs_left` of it is."""
+        while self.epochs_left > epochs_left + 1e-6 and self.epoch():
+            pass
+        return self
+
+    def best(self) -> NetworkT:
+        """The network with the weights of the best check, ready to predict."""
+        self.network.load_state_dict(self.best_weights)
+        return self.network.eval()
+
+    def _epoch_of_batches(self) -> list[Tensor]:
+        """Indices of each batch of the coming epoch, or of what is left of the budget."""
+        size = self.trainer.budget.batch_size
+        if not self.trainer.rules.equal_steps:
+            order = torch.randperm(len(self.data.labels), generator=self.order)
+            batches = list(order.split(size))
+            return batches if len(batches[-1]) > 1 or len(batches) == 1 else batches[:-1]  # BatchNorm needs two
+        # Half the batch is labelled, for every method; one that knows no labels fills the whole of it.
+        from_labelled = size // 2 if len(self.labelled.indices) else 0
+        from_unlabelled = size - from_labelled if len(self.unlabelled.indices) else 0
+        steps = max(1, round(min(1.0, self.epochs_left) * self.trainer.steps_per_epoch))
+        return [
+            torch.cat([self.labelled.take(from_labelled), self.unlabelled.take(from_unlabelled)]) for _ in range(steps)
+        ]
+
+    def _step(self, indices: Tensor) -> Tensor:
+        """One optimiser step on the volumes at `indices`; returns the loss."""
+        indices = indices.to(self.trainer.device)
+        volumes = self.data.volumes[indices]
+        if self.trainer.rules.augment and volumes.ndim == 5:
+            volumes = wedge_preserving_views(volumes, self.order)
+        self.network.train()
+        self.optimizer.zero_grad()
+        loss = self.loss(self.network, Batch(volumes, self.data.labels[indices], self.noise))
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self.trainer.steps += 1
+        self.trainer.volumes_seen += len(indices)
+        return loss.detach()
+
+    def _check(self, training_loss: float) -> None:
+        """Validate, and keep the weights where they are the best so far."""
+        loss = self.validate()
+        self.trainer.history.append(Check(self.trainer.steps, training_loss, loss))
+        if not (math.isfinite(training_loss) and math.isfinite(loss)):
+            raise FloatingPointError(f"the loss became {training_loss:g} (validation {loss:g}) in training")
+        self.checks_since_best += 1
+        if loss < self.best_loss or not self.best_weights:
+            self.best_loss = loss
+            self.best_weights = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
+            self.checks_since_best = 0
+
+    @torch.inference_mode()
+    def validate(self) -> float:
+        """The loss by which checkpoints are chosen: the method's own, or the cross-entropy of the labelled volumes."""
+        network = self.network.eval()
+        data, trainer = self.data, self.trainer
+        known = (data.validation_labels != UNLABELLED).nonzero().flatten()
+        if trainer.rules.selects_by_own_loss or not len(known) or not isinstance(network, Classifies):
+            noise = torch.Generator(trainer.device).manual_seed(derive(trainer.seed, "validation"))
+            parts = [
+                float(self.loss(self.network, Batch(volumes, labels, noise))) * len(labels)
+                for volumes, labels in zip(
+                    data.validation_volumes.split(trainer.budget.batch_size),
+                    data.validation_labels.split(trainer.budget.batch_size),
+                )
+            ]
+            return sum(parts) / len(data.validation_labels)
+        logits = in_batches(network.logits, data.validation_volumes[known])
+        return float(F.cross_entropy(logits, data.validation_labels[known]))
+
+    def _rehearse(self, batches: list[Tensor]) -> None:
+        """Time two steps and a validation, and count them for the whole of this training."""
+        self._step(batches[0])
+        began = time.perf_counter()
+        self._step(batches[0])
+        step = time.perf_counter() - began
+        self.validate()
+        check = time.perf_counter() - began - step
+        checks = CHECKS_PER_EPOCH if self.trainer.rules.equal_steps else 1
+        self.trainer.seconds += self.epochs_left * (len(batches) * step + checks * check)
+        self.epochs_left = 0.0
+        self.best_weights = self.network.state_dict()
+
+
+def in_batches(function: Callable[[Tensor], Tensor], volumes: Tensor) -> Tensor:
+    """`function` over all volumes (n, 1, d, h, w), some at a time; results joined along the first axis."""
+    return torch.cat([function(part) for part in volumes.split(EVALUATION_BATCH)])

@@ -1,0 +1,242 @@
+"""Trial, frozen and hashed, and run(trial): the one place that holds both the training and the test side."""
+
+from __future__ import annotations
+
+import resource
+import time
+import traceback
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from threadpoolctl import threadpool_limits
+from torch import Tensor, nn
+
+from bench import registry
+from bench.cache import Cache, digest
+from bench.dataset import Subtomograms
+from bench.metrics import Classification, classification
+from bench.networks import Backbone
+from bench.protocol import PROTOCOLS, Budget
+from bench.seeds import derive
+from bench.split import UNLABELLED, Split, make_split
+from bench.training import EVALUATION_BATCH, Check, Classifies, Rebuilds, Trainer, TrainingData, in_batches
+from bench.volume import FloatArray
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One dataset × protocol × method × fraction × seed, with all that its numbers depend on but the machine."""
+
+    dataset: str  # the title that tables print
+    fingerprint: str  # of the volumes and labels
+    test_share: float
+    protocol: str
+    method: str
+    settings: tuple[tuple[str, Any], ...]  # every hyperparameter
+    variant: str  # the method's name with the hyperparameters that differ from their defaults
+    fraction: float | None  # labelled volumes in % of the training set; None for a method without labels
+    seed: int
+    budget: Budget
+
+    def key(self) -> str:
+        """Hash of the settings and of the protocol's rules: the name of the trial's folder."""
+        return digest(asdict(self), asdict(PROTOCOLS[self.protocol]))
+
+    def label(self) -> str:
+        """For progress lines and errors."""
+        fraction = "" if self.fraction is None else f" {self.fraction:g} %"
+        return f"{self.protocol} {self.variant}{fraction} seed {self.seed}"
+
+    @staticmethod
+    def from_dict(record: dict[str, Any]) -> Trial:
+        """The inverse of dataclasses.asdict, also after JSON."""
+        settings = tuple((k, tuple(v) if isinstance(v, list) else v) for k, v in record["settings"])
+        return Trial(**{**record, "settings": settings, "budget": Budget(**record["budget"])})
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Where a trial runs: nothing here may change its numbers beyond rounding."""
+
+    data_folder: Path  # of Subtomograms.open
+    cache_folder: Path
+    device: str  # "cpu" or "cuda"
+    threads: int
+
+
+@dataclass
+class Result:
+    """What came of a trial; `results` writes it, tables and pictures read it."""
+
+    status: str  # "done" or "failed"
+    error: str = ""
+    traceback: str = ""
+    counts: dict[str, int | str] = field(default_factory=dict)  # sizes and hash of the split
+    scores: dict[str, float] = field(default_factory=dict)
+    costs: dict[str, float] = field(default_factory=dict)
+    recall: tuple[float, ...] = ()
+    confusion: tuple[tuple[int, ...], ...] = ()
+    history: list[Check] = field(default_factory=list)
+    class_names: tuple[str, ...] = ()
+    reconstructions: FloatArray | None = None  # (classes, 2, d, h, w): original, rebuilt; in training-part units
+
+
+def run(trial: Trial, runtime: Runtime) -> Result:
+    """Run one trial from data to scores; what a method raises becomes a result with status "failed"."""
+    torch.set_num_threads(runtime.threads)
+    began = time.perf_counter()
+    _reset_peak_memory(runtime.device)
+    with threadpool_limits(runtime.threads):
+        try:
+            result = _train_and_score(trial, runtime)
+        except Exception as error:  # any method may be anybody's code: its failure is a row, not the run's end
+            first_line = str(error).partition("\n")[0]
+            result = Result("failed", f"{type(error).__name__}: {first_line}", traceback.format_exc())
+    result.costs["seconds"] = time.perf_counter() - began
+    result.costs["peak_memory_mib"] = _peak_memory_in_mebibytes(runtime.device)
+    return result
+
+
+def rehearse(trial: Trial, runtime: Runtime) -> tuple[float, dict[str, float]]:
+    """Estimated training seconds of a trial, from a few real steps: its own, and of each part that trials share."""
+    torch.set_num_threads(runtime.threads)
+    with threadpool_limits(runtime.threads):
+        side = _prepare(trial, runtime, rehearsal=True)
+        registry.method(trial.method, dict(trial.settings)).fit(side.data, side.trainer)
+    return side.trainer.seconds, side.trainer.shared_seconds
+
+
+def split_of(trial: Trial, subtomograms: Subtomograms) -> Split:
+    """Who may see what in this trial."""
+    return make_split(
+        subtomograms.labels,
+        trial.fraction,
+        trial.seed,
+        trial.test_share,
+        PROTOCOLS[trial.protocol].validation_share,
+        subtomograms.tomogram_ids,
+    )
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A trial's data on both sides of the fence; only `data` and `trainer` go to the method."""
+
+    data: TrainingData
+    trainer: Trainer
+    subtomograms: Subtomograms
+    split: Split
+    mean: float
+    deviation: float
+
+
+def _prepare(trial: Trial, runtime: Runtime, rehearsal: bool = False) -> _Prepared:
+    subtomograms = Subtomograms.open(runtime.data_folder)
+    split = split_of(trial, subtomograms)
+    device = torch.device(runtime.device)
+    torch.manual_seed(derive(trial.seed, "global"))  # for foreign methods; ours draw from explicit generators
+    train = np.asarray(subtomograms.volumes[split.train])
+    mean, deviation = float(train.mean(dtype=np.float64)), float(train.std(dtype=np.float64))
+    if deviation == 0:
+        raise ValueError("all training voxels are equal")
+
+    def side(indices: np.ndarray, shown: np.ndarray) -> tuple[Tensor, Tensor]:
+        volumes = _normalised(subtomograms.volumes[indices], mean, deviation).to(device)
+        labels = np.where(np.isin(indices, shown), subtomograms.labels[indices], UNLABELLED)
+        return volumes, torch.from_numpy(labels).to(device)
+
+    data = TrainingData(*side(split.train, split.labelled), *side(split.validation, split.validation_labelled))
+    trainer = Trainer(
+        rules=PROTOCOLS[trial.protocol],
+        budget=trial.budget,
+        backbone=Backbone(subtomograms.side, len(subtomograms.class_names), trial.budget.filters),
+        seed=trial.seed,
+        device=device,
+        n_train=len(split.train),
+        cache=Cache(runtime.cache_folder),
+        data_key=digest(trial.fingerprint, split.train.tolist(), split.validation.tolist()),
+        rehearsal=rehearsal,
+    )
+    return _Prepared(data, trainer, subtomograms, split, mean, deviation)
+
+
+def _train_and_score(trial: Trial, runtime: Runtime) -> Result:
+    side = _prepare(trial, runtime)
+    trainer, split = side.trainer, side.split
+    network = registry.method(trial.method, dict(trial.settings)).fit(side.data, trainer)
+    result = Result("done", class_names=side.subtomograms.class_names, history=trainer.history)
+    result.counts = {
+        "n_train": len(split.train),
+        "n_labelled": len(split.labelled),
+        "n_validation_labelled": len(split.validation_labelled),
+        "n_test": len(split.test),
+        "n_classes": len(side.subtomograms.class_names),
+        "split_by": split.by,
+        "split": split.hash(),
+    }
+    result.costs = {
+        "training_seconds": trainer.seconds,
+        "optimiser_steps": trainer.steps,
+        "volumes_per_second": trainer.volumes_seen / trainer.seconds if trainer.seconds else 0.0,
+    }
+    if not isinstance(network, Classifies | Rebuilds):
+        raise TypeError("the trained network has neither logits(volumes) nor reconstruct(volumes)")
+    _score(result, network, side)
+    return result
+
+
+@torch.inference_mode()
+def _score(result: Result, network: nn.Module | Classifies | Rebuilds, side: _Prepared) -> None:
+    """Put the test set through the chosen network, once."""
+    indices, device = side.split.test, side.trainer.device
+    labels = side.subtomograms.labels[indices]
+    logits, errors = [], []
+    for some in np.array_split(indices, max(1, len(indices) // EVALUATION_BATCH)):
+        volumes = _normalised(side.subtomograms.volumes[some], side.mean, side.deviation).to(device)
+        if isinstance(network, Classifies):
+            logits.append(network.logits(volumes).double().cpu())
+        if isinstance(network, Rebuilds):
+            errors.append((network.reconstruct(volumes) - volumes).square().flatten(1).mean(1).double().cpu())
+    if logits:
+        scores: Classification = classification(labels, torch.cat(logits).softmax(1).numpy())
+        result.recall, result.confusion = scores.recall, scores.confusion
+        result.scores = {
+            name: getattr(scores, name) for name in ("accuracy", "balanced_accuracy", "macro_f1", "nll", "ece")
+        }
+    if isinstance(network, Rebuilds):
+        mse = float(torch.cat(errors).mean())
+        if not np.isfinite(mse):
+            raise FloatingPointError("the method's reconstructions hold voxels that are not numbers")
+        result.scores["mse"] = mse
+        first = np.array([indices[labels == c][0] for c in range(len(side.subtomograms.class_names))])
+        volumes = _normalised(side.subtomograms.volumes[first], side.mean, side.deviation).to(device)
+        rebuilt = in_batches(network.reconstruct, volumes)
+        result.reconstructions = torch.cat([volumes, rebuilt], 1).cpu().numpy()
+
+
+def _normalised(volumes: FloatArray, mean: float, deviation: float) -> Tensor:
+    """(n, d, h, w) → (n, 1, d, h, w) with the training part's mean 0 and variance 1."""
+    scaled = (np.asarray(volumes, dtype=np.float32) - np.float32(mean)) / np.float32(deviation)
+    return torch.from_numpy(scaled)[:, None]
+
+
+def _reset_peak_memory(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        return
+    with suppress(OSError):  # elsewhere the peak is that of the process, which may have run other trials before
+        Path("/proc/self/clear_refs").write_text("5")  # Linux: VmHWM starts anew
+
+
+def _peak_memory_in_mebibytes(device: str) -> float:
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**20
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 2**10
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10

@@ -1,0 +1,72 @@
+"""MRC ↔ float32 array (d, h, w) = (z, y, x) with its voxel size; the only importer of mrcfile."""
+
+from __future__ import annotations
+
+import gzip
+import warnings
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+import mrcfile
+import numpy as np
+import numpy.typing as npt
+
+from bench.errors import BenchError
+
+FloatArray = npt.NDArray[np.float32]
+SUFFIXES = (".mrc", ".mrc.gz", ".map", ".map.gz", ".rec", ".ccp4", ".ccp4.gz")
+
+
+class Volume(NamedTuple):
+    """A density grid: `voxels` (d, h, w), float32, and the edge of a voxel in Å (0 where the file does not say)."""
+
+    voxels: FloatArray
+    voxel_size_in_angstroms: float
+
+
+def read(path: Path) -> Volume:
+    """Read one MRC file (.gz too), old headers included.
+
+    Raises BenchError where the file is missing, cut short, not a 3D MRC, or holds NaN or infinite voxels.
+    """
+    if not path.is_file():
+        raise BenchError(f"{path}: no such file; name an MRC volume that exists")
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            with mrcfile.open(path, permissive=True) as handle:
+                data = handle.data
+                voxel_size = float(handle.voxel_size.z)
+    except (OSError, ValueError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise BenchError(f"{path}: cannot be read as MRC ({error}); copy or export the file again") from error
+    if data is None:
+        reason = "; ".join(str(warning.message) for warning in caught) or "no data block"
+        raise BenchError(f"{path}: truncated or not MRC ({reason}); copy or export the file again")
+    if data.ndim != 3:
+        raise BenchError(f"{path}: has {data.ndim} dimensions, a volume has 3; export it as one MRC volume")
+    voxels = np.array(data, dtype=np.float32)
+    if not np.isfinite(voxels).all():
+        raise BenchError(f"{path}: holds NaN or infinite voxels; mask or re-extract this volume")
+    return Volume(voxels, voxel_size)
+
+
+def write(path: Path, volume: Volume) -> None:
+    """Write an MRC file (mode 2, little endian); refuses to overwrite one that exists."""
+    with mrcfile.new(path) as handle:
+        handle.set_data(volume.voxels.astype(np.float32))
+        handle.voxel_size = volume.voxel_size_in_angstroms
+
+
+def find(folder: Path) -> list[Path]:
+    """The volume files right inside `folder`, sorted by name."""
+    return sorted(p for p in folder.iterdir() if p.name.lower().endswith(SUFFIXES) and p.is_file())
+
+
+def stem(path: Path) -> str:
+    """The file's name without its volume suffix: `6qzp.mrc.gz` → `6qzp`."""
+    name = path.name
+    for suffix in sorted(SUFFIXES, key=len, reverse=True):
+        if name.lower().endswith(suffix):
+            return name[: -len(suffix)]
+    return name

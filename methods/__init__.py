@@ -1,0 +1,4 @@
+"""One file a method: its equation, its hyperparameters, its reference."""
+
+if __name__ != "bench.methods":
+    raise ImportError("import this folder as `bench.methods` (install the project: pip install -e .)")

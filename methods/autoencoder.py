@@ -1,0 +1,47 @@
+"""The 3D autoencoder: the reconstruction branch alone, Table 3's baseline and where `pretrained` starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bench.method import Method
+from bench.networks import AutoencoderNetwork, Backbone, sparsity
+from bench.training import Batch, Trainer, TrainingData
+
+
+@dataclass(frozen=True)
+class Autoencoder(Method):
+    """Rebuild every volume, without labels; classifies nothing (Liu et al. 2019, Section 4.3, Eq. 1)."""
+
+    needs_labels = False
+
+    def build(self, backbone: Backbone) -> AutoencoderNetwork:
+        """Encoder3D and Decoder3D."""
+        return AutoencoderNetwork(backbone)
+
+    def loss(self, network: AutoencoderNetwork, batch: Batch) -> Tensor:
+        """Mean squared error over the voxels, Eq. 1, with the penalty on the code."""
+        code = network.encoder.code(network.encoder(batch.volumes))  # (b, 128)
+        error = (network.decoder(code) - batch.volumes).square().flatten(1).mean(1)  # (b,)
+        return torch.mean(error + sparsity(code))
+
+    def fit(self, data: TrainingData, trainer: Trainer) -> AutoencoderNetwork:
+        """Train for the whole budget, once a seed."""
+        return self.trained(data, trainer)
+
+    def trained(self, data: TrainingData, trainer: Trainer, share: float = 1.0) -> AutoencoderNetwork:
+        """This seed's one autoencoder, as validation chose it from the whole (1) or the first half (0.5) of its run."""
+        network = trainer.initialise(self.build(trainer.backbone), "autoencoder")
+        stages = trainer.shared("autoencoder", lambda: self._stages(network, data, trainer), share)
+        stage = f"{share:g}."
+        network.load_state_dict({k.removeprefix(stage): v for k, v in stages.items() if k.startswith(stage)})
+        return network.eval()
+
+    def _stages(self, network: AutoencoderNetwork, data: TrainingData, trainer: Trainer) -> dict[str, Tensor]:
+        run = trainer.start(network, self.loss, data.without_labels(), "autoencoder")
+        half = dict(run.finish(epochs_left=trainer.budget.epochs / 2).best_weights)
+        whole = run.finish().best_weights
+        return {f"0.5.{k}": v for k, v in half.items()} | {f"1.{k}": v for k, v in whole.items()}

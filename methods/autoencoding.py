@@ -1,0 +1,35 @@
+"""The 3D autoencoding classifier: the paper's approach."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from bench.method import Method
+from bench.networks import AutoencodingNetwork, Backbone, sparsity
+from bench.split import UNLABELLED
+from bench.training import Batch
+
+
+@dataclass(frozen=True)
+class Autoencoding(Method):
+    """Rebuild every volume, name the labelled ones, with one encoder (Liu et al. 2019, Eq. 3, Algorithm 1)."""
+
+    alpha: float = 1.0  # weight of the reconstruction loss
+    beta: float = 1.0  # weight of the cross-entropy, labelled volumes only
+
+    def build(self, backbone: Backbone) -> AutoencodingNetwork:
+        """Encoder3D, Decoder3D and Classifier3D."""
+        return AutoencodingNetwork(backbone)
+
+    def loss(self, network: AutoencodingNetwork, batch: Batch) -> Tensor:
+        """α·MSE + β·CE for a labelled volume, α·MSE for an unlabelled one (Eq. 3), mean over the batch."""
+        features = network.encoder(batch.volumes)  # (b, c, m, m, m)
+        code = network.encoder.code(features)  # (b, 128)
+        error = (network.decoder(code) - batch.volumes).square().flatten(1).mean(1)  # (b,)
+        logits = network.classifier(features)  # unlabelled volumes pass too, so that BatchNorm sees them
+        naming = F.cross_entropy(logits, batch.labels, ignore_index=UNLABELLED, reduction="none")  # 0 if unlabelled
+        return torch.mean(self.alpha * error + self.beta * naming + sparsity(code))

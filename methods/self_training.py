@@ -1,0 +1,60 @@
+"""Self-trained 3D-CNN: the supervised classifier, taught further by its own confident answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bench.method import Method
+from bench.networks import Backbone, ClassifierNetwork
+from bench.split import UNLABELLED
+from bench.training import Batch, Run, Trainer, TrainingData, in_batches
+
+
+@dataclass(frozen=True)
+class SelfTraining(Method):
+    """Adopt the classifier's own confident answers as labels (Liu et al. 2019, Section 4.2)."""
+
+    thresholds: tuple[float, ...] = (0.6, 0.95)  # the paper's two; validation chooses one
+
+    def build(self, backbone: Backbone) -> ClassifierNetwork:
+        """Encoder3D's convolutions and Classifier3D."""
+        return ClassifierNetwork(backbone)
+
+    def loss(self, network: ClassifierNetwork, batch: Batch) -> Tensor:
+        """Cross-entropy over given and adopted labels, Eq. 2."""
+        return F.cross_entropy(network.logits(batch.volumes), batch.labels)
+
+    def fit(self, data: TrainingData, trainer: Trainer) -> nn.Module:
+        """Train one classifier a threshold and return the one with the best validation loss.
+
+        Where steps are equal for all methods, the grid search is paid from the budget: a supervised start that all
+        thresholds share, then an equal part for each.
+        """
+        network = trainer.initialise(self.build(trainer.backbone))
+        share = 1 / (1 + len(self.thresholds)) if trainer.rules.equal_steps else 1.0
+        start = trainer.start(network, self.loss, data.labelled(), share=share)
+        if trainer.rules.equal_steps:
+            start.finish()
+        runs = [self._adopt(start.fork(f"threshold {t:g}", share), data, t) for t in self.thresholds]
+        return min(runs, key=lambda run: run.best_loss).best()
+
+    def _adopt(self, run: Run[ClassifierNetwork], data: TrainingData, threshold: float) -> Run[ClassifierNetwork]:
+        given = data.labelled()
+        hidden = data.volumes[data.labels == UNLABELLED]
+        while run.epoch():
+            with torch.inference_mode():
+                score, answer = in_batches(run.network.eval().logits, hidden).softmax(1).max(1)
+            sure = score > threshold
+            run.train_on(
+                TrainingData(
+                    torch.cat([given.volumes, hidden[sure]]),
+                    torch.cat([given.labels, answer[sure]]),
+                    given.validation_volumes,
+                    given.validation_labels,
+                )
+            )
+        return run
