@@ -95,7 +95,8 @@ def write_junit(verdicts: list[Verdict], path: Path) -> None:
 
 def _spread(base: pd.DataFrame, score: str) -> tuple[float, int]:
     """Standard deviation over the seeds of a cell, pooled over cells, with its degrees of freedom (ddof = 1)."""
-    values = base[score] if score == "accuracy" else np.log(base[score].astype(float))
+    values = base[score].astype(float)
+    values = values if score == "accuracy" else values.map(math.log, na_action="ignore")
     cells = values.dropna().groupby([base[c] for c in CELL], dropna=False)
     freedom = int((cells.count() - 1).clip(lower=0).sum())
     if freedom == 0:

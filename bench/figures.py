@@ -96,7 +96,7 @@ def _confusion(records: dict[str, dict[str, Any]], title: str) -> Figure | None:
     fractions = sorted({fraction for _, fraction in sums})
     size = (2.6 * len(fractions) + 1.5, 2.5 * len(variants) + 1.2)
     figure, grid = plt.subplots(len(variants), len(fractions), figsize=size, squeeze=False, layout="constrained")
-    short = [name[:14] for name in names]
+    short = [name[:20] for name in names]
     for i, variant in enumerate(variants):
         for j, fraction in enumerate(fractions):
             axes: Axes = grid[i][j]
@@ -177,8 +177,8 @@ def _reconstruction(store: Store, records: dict[str, dict[str, Any]], title: str
                 if i == 0:
                     axes.set_title(f"{column}\n{plane}" if k == 1 else f"\n{plane}", fontsize=7)
                 if j == k == 0:
-                    axes.set_ylabel(names[i][:14], fontsize=7, rotation=0, ha="right", va="center")
-    figure.suptitle(title, fontsize=9, y=1.0)
+                    axes.set_ylabel(names[i][:20], fontsize=7, rotation=0, ha="right", va="center")
+    figure.suptitle(title, fontsize=9, y=0.95)
     figure.subplots_adjust(wspace=0.05, hspace=0.05)
     return figure
 

@@ -76,15 +76,25 @@ def run_ray(trials: list[Trial], runtime: Runtime, store: Store, resources: Reso
     from ray import tune
 
     class Watch(tune.Callback):
+        """Tells the driver how each trial ended; Tune pickles it, without what belongs to this process."""
+
+        def __init__(self, on_done: OnDone, on_death: OnDone) -> None:
+            self.on_done, self.on_death = on_done, on_death
+
+        def __getstate__(self) -> dict[str, Any]:
+            return {}
+
         def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            on_done(Trial.from_dict(trial.config["trial"]))
+            self.on_done(Trial.from_dict(trial.config["trial"]))
 
         def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            died = Trial.from_dict(trial.config["trial"])
-            error = "the worker process died (killed, or out of memory)"
-            store.write(died, Result("failed", error), runtime.device)
-            on_done(died)
+            self.on_death(Trial.from_dict(trial.config["trial"]))
 
+    def on_death(trial: Trial) -> None:
+        store.write(trial, Result("failed", "the worker process died (killed, or out of memory)"), runtime.device)
+        on_done(trial)
+
+    logging.getLogger("ray").setLevel(logging.ERROR)
     if resources.address is None:
         ray.init(
             num_cpus=usable_cpus(),
@@ -109,7 +119,7 @@ def run_ray(trials: list[Trial], runtime: Runtime, store: Store, resources: Reso
                 run_config=tune.RunConfig(
                     storage_path=scratch,
                     verbose=0,
-                    callbacks=[Watch()],
+                    callbacks=[Watch(on_done, on_death)],
                     failure_config=tune.FailureConfig(max_failures=1),
                 ),
             )

@@ -203,13 +203,15 @@ class Run(Generic[NetworkT]):
         self.trainer = trainer
         self.network = network
         self.loss = loss
-        self.epochs_left = epochs
+        self.epochs_left = self.epochs = epochs
+        self.learning_rate = learning_rate
         self.optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate, betas=(0.9, 0.99), fused=True)
         self.order = torch_generator(trainer.seed, "order", name)  # which volumes, which views
         self.noise = torch.Generator(trainer.device).manual_seed(derive(trainer.seed, "noise", name))
         self.best_loss = math.inf
         self.best_weights: Weights = {}
         self.checks_since_best = 0
+        self.steps_done = 0
 
     def train_on(self, data: TrainingData) -> None:
         """Train on these volumes and labels from the next epoch on."""
@@ -220,8 +222,7 @@ class Run(Generic[NetworkT]):
     def fork(self, name: str, share: float) -> Run[NetworkT]:
         """A copy that trains on by itself for `share` of the trial's budget, with random numbers of its own."""
         network = copy.deepcopy(self.network)
-        epochs, rate = share * self.trainer.budget.epochs, self.optimizer.param_groups[0]["lr"]
-        twin = Run(self.trainer, network, self.loss, name, epochs, rate)
+        twin = Run(self.trainer, network, self.loss, name, share * self.trainer.budget.epochs, self.learning_rate)
         twin.optimizer.load_state_dict(copy.deepcopy(self.optimizer.state_dict()))
         twin.best_loss, twin.best_weights = self.best_loss, self.best_weights
         twin.train_on(self.data)
@@ -273,8 +274,16 @@ class Run(Generic[NetworkT]):
             torch.cat([self.labelled.take(from_labelled), self.unlabelled.take(from_unlabelled)]) for _ in range(steps)
         ]
 
+    def _decay(self) -> float:
+        """Half a cosine from 1 to 0 over this training."""
+        done = self.steps_done / max(1, round(self.epochs * self.trainer.steps_per_epoch))
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
     def _step(self, indices: Tensor) -> Tensor:
         """One optimiser step on the volumes at `indices`; returns the loss."""
+        if self.trainer.rules.decay:
+            self.optimizer.param_groups[0]["lr"] = self.learning_rate * self._decay()
+            self.steps_done += 1
         indices = indices.to(self.trainer.device)
         volumes = self.data.volumes[indices]
         if self.trainer.rules.augment and volumes.ndim == 5:
@@ -282,7 +291,7 @@ class Run(Generic[NetworkT]):
         self.network.train()
         self.optimizer.zero_grad()
         loss = self.loss(self.network, Batch(volumes, self.data.labels[indices], self.noise))
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         self.optimizer.step()
         self.trainer.steps += 1
         self.trainer.volumes_seen += len(indices)

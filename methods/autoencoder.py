@@ -44,4 +44,5 @@ class Autoencoder(Method):
         run = trainer.start(network, self.loss, data.without_labels(), "autoencoder")
         half = dict(run.finish(epochs_left=trainer.budget.epochs / 2).best_weights)
         whole = run.finish().best_weights
-        return {f"0.5.{k}": v for k, v in half.items()} | {f"1.{k}": v for k, v in whole.items()}
+        # A copy of each: both stages are the same tensors where the first half held the best check.
+        return {f"{stage}.{k}": v.clone() for stage, best in (("0.5", half), ("1", whole)) for k, v in best.items()}

@@ -62,7 +62,9 @@ class Imaging:
     def image(self, volumes: Tensor, voxel_size_in_angstroms: float, generator: torch.Generator) -> Tensor:
         """Noise-free particles (b, d, h, w) → subtomograms of the same shape, at the stated SNR.
 
-        Half of the noise comes before the CTF (structural noise), half after it (the detector's).
+        Half of the noise comes before the CTF (structural noise), half after it (the detector's). Each box leaves with
+        mean 0 and variance 1, as extraction programs deliver it: else the grey level alone would tell the class, since
+        at one SNR a larger particle brings more noise.
         """
         shape = (volumes.shape[1], volumes.shape[2], volumes.shape[3])
         wedge = self.wedge(shape).to(volumes.device)
@@ -71,7 +73,9 @@ class Imaging:
         before, after = (torch.randn(volumes.shape, generator=generator, device=volumes.device) for _ in range(2))
         noise = _filtered(before, wedge * ctf) + _filtered(after, wedge)
         power = [x.var(dim=(1, 2, 3), keepdim=True) for x in (signal, noise)]
-        return signal + noise * (power[0] / power[1] / self.snr).sqrt()
+        image = signal + noise * (power[0] / power[1] / self.snr).sqrt()
+        deviation, mean = torch.std_mean(image, dim=(1, 2, 3), keepdim=True)
+        return (image - mean) / deviation
 
 
 def _frequencies(shape: tuple[int, int, int], voxel_size: float) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,0 +1,85 @@
+"""What the tests share: a tiny data set, a way to call the command, the folder of real input."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench import cli, registry
+from bench.dataset import Subtomograms
+from bench.protocol import Budget
+from bench.trial import Runtime, Trial
+
+DATA = Path(os.environ.get("SUBTOMOBENCH_DATA", Path(__file__).parents[2] / "shared" / "data"))
+needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"no real input at {DATA}; set SUBTOMOBENCH_DATA")
+TINY = ["--set", "phantoms.box=8", "--set", "phantoms.per_class=30", "--epochs", "1", "--seeds", "1"]
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """240 phantoms of 8³ on disk."""
+    folder = tmp_path_factory.mktemp("tiny")
+    registry.dataset("phantoms", {"box": 8, "per_class": 30}).load().save(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_folder: Path) -> Subtomograms:
+    return Subtomograms.open(tiny_folder)
+
+
+@pytest.fixture
+def runtime(tiny_folder: Path, tmp_path: Path) -> Runtime:
+    return Runtime(tiny_folder, tmp_path / "cache", "cpu", 1)
+
+
+@pytest.fixture
+def make_trial(tiny: Subtomograms) -> Callable[..., Trial]:
+    """A trial on the tiny data set; keyword arguments replace its settings."""
+
+    def make(method: str = "supervised", **changes: object) -> Trial:
+        from dataclasses import asdict, replace
+
+        made = registry.method(method)
+        trial = Trial(
+            dataset=tiny.title,
+            fingerprint="tiny",
+            test_share=1 / 3,
+            protocol="fair",
+            method=method,
+            settings=tuple(sorted(asdict(made).items())),
+            variant=method,
+            fraction=20.0 if made.needs_labels else None,
+            seed=0,
+            budget=Budget(epochs=1, batch_size=16, filters=4),
+        )
+        return replace(trial, **changes)  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Call the command in this process: (exit code, standard output, standard error)."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["bench", *map(str, arguments)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)

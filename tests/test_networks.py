@@ -1,0 +1,98 @@
+"""The fast networks against the plain ones, written out as in the paper."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bench.errors import BenchError
+from bench.networks import AutoencodingNetwork, Backbone, UpConv3d, initialise, sparsity
+
+
+def plain_encode(network: AutoencodingNetwork, volumes: Tensor) -> Tensor:
+    """Conv3D, ReLU, MaxPool3D, as Figure 2 draws them."""
+    for convolution in network.encoder.convolutions:
+        volumes = F.max_pool3d(F.relu(F.conv3d(volumes, convolution.weight, convolution.bias, padding=1)), 2)
+    return volumes
+
+
+def plain_reconstruct(network: AutoencodingNetwork, volumes: Tensor) -> Tensor:
+    """Up-sampling, then Conv3D, then ReLU, as two layers."""
+    decoder = network.decoder
+    code = F.relu(F.linear(plain_encode(network, volumes).flatten(1), *network.encoder.to_code.parameters()))
+    features = F.relu(F.linear(code, *decoder.from_code.parameters())).unflatten(1, decoder.shape)
+    for convolution in decoder.convolutions:
+        features = F.interpolate(features, scale_factor=2, mode="nearest")
+        features = F.relu(F.conv3d(features, convolution.weight, convolution.bias, padding=1))
+    return F.conv3d(features, decoder.last.weight, decoder.last.bias, padding=1)
+
+
+def test_the_paper_s_network_has_its_number_of_parameters() -> None:
+    network = AutoencodingNetwork(Backbone(28, 7))
+    assert sum(p.numel() for p in network.parameters() if p.requires_grad) == 4_350_184
+
+
+@pytest.mark.parametrize(("side", "levels"), [(28, 2), (16, 2), (64, 4)])
+def test_levels_and_shapes(side: int, levels: int) -> None:
+    network = AutoencodingNetwork(Backbone(side, 5, filters=4))
+    volumes = torch.zeros(2, 1, side, side, side)
+    assert len(network.encoder.convolutions) == len(network.decoder.convolutions) == levels
+    assert network.encoder(volumes).shape == (2, 4, *(side >> levels,) * 3)
+    assert network.reconstruct(volumes).shape == volumes.shape
+    assert network.logits(volumes).shape == (2, 5)
+
+
+@pytest.mark.parametrize("side", [8, 12, 28])
+def test_values_and_gradients_equal_the_plain_network(side: int) -> None:
+    network = AutoencodingNetwork(Backbone(side, 3, filters=6)).double()
+    initialise(network, torch.Generator().manual_seed(0), keras_style=True)
+    volumes = torch.randn(3, 1, side, side, side, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    gradients = []
+    for features, rebuilt in (
+        (network.encoder(volumes), network.reconstruct(volumes)),
+        (plain_encode(network, volumes), plain_reconstruct(network, volumes)),
+    ):
+        loss = (rebuilt - volumes).square().mean() + network.classifier(features).square().mean()
+        gradients.append((loss, *torch.autograd.grad(loss, list(network.parameters()))))
+    for fast, plain in zip(*gradients):
+        assert torch.allclose(fast, plain, rtol=1e-9, atol=1e-12)
+
+
+def test_fused_up_sampling_on_three_different_sides() -> None:
+    layer = UpConv3d(3, 5).double()
+    features = torch.randn(2, 3, 3, 4, 5, dtype=torch.float64)
+    plain = F.conv3d(F.interpolate(features, scale_factor=2, mode="nearest"), layer.weight, layer.bias, padding=1)
+    assert torch.allclose(layer(features), plain, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("side", [30, 4, 72])
+def test_a_box_that_does_not_divide_is_refused(side: int) -> None:
+    with pytest.raises(BenchError, match=str(side)):
+        Backbone(side, 2)
+
+
+def test_penalty_on_the_code_is_its_l1_norm() -> None:
+    assert torch.allclose(sparsity(torch.tensor([[1.0, -2.0], [0.0, 3.0]])), torch.tensor([3e-4, 3e-4]))
+
+
+@pytest.mark.parametrize("keras_style", [True, False])
+def test_weights_come_from_the_generator_alone(keras_style: bool) -> None:
+    def weights(seed: int) -> Tensor:
+        network = AutoencodingNetwork(Backbone(8, 3, filters=4))
+        initialise(network, torch.Generator().manual_seed(seed), keras_style)
+        return torch.cat([p.detach().flatten() for p in network.parameters()])
+
+    assert torch.equal(weights(0), weights(0))
+    assert not torch.equal(weights(0), weights(1))
+
+
+def test_keras_style_is_glorot_uniform_with_keras_batchnorm() -> None:
+    layer, norm = nn.Linear(300, 200), nn.BatchNorm1d(4)
+    initialise(nn.Sequential(layer, norm), torch.Generator().manual_seed(0), keras_style=True)
+    limit = (6 / 500) ** 0.5
+    assert layer.weight.abs().max() <= limit
+    assert float(layer.weight.detach().var()) == pytest.approx(limit**2 / 3, rel=0.02)
+    assert (layer.bias == 0).all()
+    assert (norm.momentum, norm.eps) == (0.01, 1e-3)
