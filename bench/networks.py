@@ -1,8 +1,8 @@
 """Encoder3D, Decoder3D, Classifier3D: the one backbone (Liu et al. 2019, Section 3.2, Figure 2).
 
 Written for speed, equal in value to the plain form (the tests hold it to that):
-channels-last tensors, ReLU after instead of before max-pooling (the same values on an eighth of the voxels),
-and nearest-neighbour up-sampling fused with the convolution that follows it.
+channels-last tensors, ReLU after instead of before max-pooling (the same values on an eighth of the voxels), and
+the layers of `bench.layers`.
 """
 
 from __future__ import annotations
@@ -15,31 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bench.errors import BenchError
+from bench.layers import ReluToOneConv3d, UpConv3d
 
 CODE_SIZE = 128
 SPARSITY_WEIGHT = 1e-4  # of the L1 penalty on the code
-
-# Row k: which of the three taps of a 3-wide kernel fall on tap k of the 4-wide, stride-2 transposed convolution
-# that equals up-sampling ×2 followed by the 3-wide convolution.
-_FUSE = ((0.0, 0.0, 1.0), (0.0, 1.0, 1.0), (1.0, 1.0, 0.0), (1.0, 0.0, 0.0))
-
-
-class UpConv3d(nn.Conv3d):
-    """Nearest-neighbour up-sampling ×2, then a 3×3×3 "same" convolution, as one transposed convolution.
-
-    64 multiply-adds a low-resolution voxel and channel pair instead of 216. (b, c, d, h, w) → (b, c', 2d, 2h, 2w).
-    """
-
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__(in_channels, out_channels, kernel_size=3, padding=1)
-        self.register_buffer("fuse", torch.tensor(_FUSE), persistent=False)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Up-sample and convolve."""
-        fuse = self.fuse
-        kernel = torch.einsum("oidhw,ad,bh,cw->ioabc", self.weight, fuse, fuse, fuse)
-        kernel = kernel.contiguous(memory_format=torch.channels_last_3d)
-        return F.conv_transpose3d(features, kernel, self.bias, stride=2, padding=1)
 
 
 class Encoder3D(nn.Module):
@@ -73,15 +52,16 @@ class Decoder3D(nn.Module):
         self.shape = (filters,) + (side >> levels,) * 3
         self.from_code = nn.Linear(code_size, math.prod(self.shape))
         self.convolutions = nn.ModuleList(UpConv3d(filters, filters) for _ in range(levels))
-        self.last = nn.Conv3d(filters, 1, 3, padding=1)
+        self.last = ReluToOneConv3d(filters)
 
     def forward(self, code: Tensor) -> Tensor:
         """(b, code_size) → (b, 1, n, n, n)."""
         features = F.relu(self.from_code(code)).unflatten(1, self.shape)
         features = features.contiguous(memory_format=torch.channels_last_3d)
-        for convolution in self.convolutions:
+        *inner, outermost = self.convolutions
+        for convolution in inner:
             features = F.relu(convolution(features))
-        rebuilt: Tensor = self.last(features)
+        rebuilt: Tensor = self.last(outermost(features))  # which rectifies its input itself
         return rebuilt
 
 

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bench.errors import BenchError
-from bench.networks import AutoencodingNetwork, Backbone, UpConv3d, initialise, sparsity
+from bench.layers import ReluToOneConv3d, UpConv3d
+from bench.networks import AutoencodingNetwork, Backbone, initialise, sparsity
 
 
 def plain_encode(network: AutoencodingNetwork, volumes: Tensor) -> Tensor:
@@ -65,6 +66,18 @@ def test_fused_up_sampling_on_three_different_sides() -> None:
     features = torch.randn(2, 3, 3, 4, 5, dtype=torch.float64)
     plain = F.conv3d(F.interpolate(features, scale_factor=2, mode="nearest"), layer.weight, layer.bias, padding=1)
     assert torch.allclose(layer(features), plain, rtol=1e-10, atol=1e-12)
+
+
+def test_relu_and_convolution_to_one_channel_on_three_different_sides() -> None:
+    layer = ReluToOneConv3d(3).double()
+    features = torch.randn(5, 3, 4, 6, 5, dtype=torch.float64, requires_grad=True)
+    inputs = (features, layer.weight, layer.bias)
+    plain = F.conv3d(F.relu(features), layer.weight, layer.bias, padding=1)
+    fast = layer(features)
+    assert torch.allclose(fast, plain, rtol=1e-10, atol=1e-12)
+    upstream = torch.randn_like(plain)
+    for ours, theirs in zip(torch.autograd.grad(fast, inputs, upstream), torch.autograd.grad(plain, inputs, upstream)):
+        assert torch.allclose(ours, theirs, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("side", [30, 4, 72])
