@@ -17,7 +17,7 @@ class Protocol:
     name: str
     summary: str
     learning_rate: float
-    decay: bool  # the learning rate falls to 0 along a half cosine over each training; else it is constant
+    decay: bool  # the learning rate rises and falls to 0 within each training; else it is constant
     keras_style: bool  # Glorot-uniform weights, BatchNorm with momentum 0.99 and ε 1e-3; else PyTorch's defaults
     equal_steps: bool  # each method gets the same number of optimiser steps; else epochs over what it trains on
     validation_share: float | None  # of the label budget; None: all validation labels, outside the budget
@@ -44,7 +44,7 @@ PROTOCOLS = {
     "fair": Protocol(
         name="fair",
         summary="equal steps, augmentation and backbone for all; validation labels come out of the label budget",
-        learning_rate=1e-3,
+        learning_rate=2e-3,
         decay=True,
         keras_style=False,
         equal_steps=True,

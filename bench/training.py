@@ -275,9 +275,9 @@ class Run(Generic[NetworkT]):
         ]
 
     def _decay(self) -> float:
-        """Half a cosine from 1 to 0 over this training."""
-        done = self.steps_done / max(1, round(self.epochs * self.trainer.steps_per_epoch))
-        return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+        """A linear rise over the first tenth of this training, then half a cosine to 0."""
+        done = (self.steps_done + 1) / max(1, round(self.epochs * self.trainer.steps_per_epoch))
+        return min(10 * done, 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
 
     def _step(self, indices: Tensor) -> Tensor:
         """One optimiser step on the volumes at `indices`; returns the loss."""

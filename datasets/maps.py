@@ -13,13 +13,13 @@ from bench.simulation import Density, Imaging, common_extent, simulate
 
 @dataclass(frozen=True)
 class Maps(Dataset):
-    """Your density maps (MRC, also .gz), one class a file, put through missing wedge, CTF and noise."""
+    """Your density maps: --data DIR with one MRC file (also .gz) a class; imaged with missing wedge, CTF and noise."""
 
     needs_folder = True
 
     box: int = 28  # voxels along an edge; the voxel size follows from the largest map
     per_class: int = 300
-    snr: float = 0.1
+    snr: float = 0.5
     seed: int = 0  # of poses and noise
 
     def sources(self) -> list[Path]:

@@ -25,7 +25,7 @@ class Phantoms(Dataset):
 
     box: int = 16  # voxels along an edge
     per_class: int = 300
-    snr: float = 0.1
+    snr: float = 0.5
     seed: int = 0  # of the shapes, poses and noise
 
     def load(self, report: Report = silent) -> Subtomograms:

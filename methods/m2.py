@@ -26,7 +26,8 @@ class M2(Method):
     the 50 features of M1, a variational autoencoder.
     """
 
-    alpha: float = 0.1  # weight of the classification term, times the number of volumes (Eq. 9)
+    alpha: float = 0.1  # weight of the classification term, times the number of volumes (Eq. 9); of the stack
+    alpha_on_voxels: float = 1.0  # the same where the bounds are in nats a voxel
 
     def build(self, backbone: Backbone) -> VoxelM2:
         """Encoder3D's convolutions, Classifier3D and Decoder3D around the latent code."""
@@ -35,8 +36,8 @@ class M2(Method):
     def loss(self, network: VoxelM2 | FeatureM2, batch: Batch) -> Tensor:
         """J^α of Eq. 9 over N: mean bound plus α times the mean cross-entropy of the labelled volumes.
 
-        On voxels the bounds are in nats a voxel, so that α weighs the same at every box size; in the stack they are in
-        nats a volume, as published.
+        In the stack the bounds are in nats a volume, as published. On voxels that would drown the classification, since
+        thousands of voxels carry noise: there they are in nats a voxel, with an α of their own.
         """
         features = network.features(batch.volumes)
         log_q = network.class_logits(features).log_softmax(1)  # log q(y|x), (b, classes)
@@ -55,7 +56,9 @@ class M2(Method):
         minus_u = (log_q[hidden].exp() * (minus_l[len(known) :].view(-1, n_classes) - log_q[hidden])).sum(1)  # Eq. 7
         bounds = -(minus_l[: len(known)].sum() + minus_u.sum()) / len(batch.labels)  # Eq. 8
         naming = -log_q[known, batch.labels[known]].sum() / max(1, len(known))
-        return bounds / network.bound_unit + self.alpha * naming  # Eq. 9
+        if isinstance(network, VoxelM2):
+            return bounds / network.n_voxels + self.alpha_on_voxels * naming
+        return bounds + self.alpha * naming  # Eq. 9
 
     def fit(self, data: TrainingData, trainer: Trainer) -> nn.Module:
         """Train M2 on the voxels or, in the stack, M1 first and M2 on its features."""
@@ -91,7 +94,7 @@ class VoxelM2(nn.Module):
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
         self.n_classes = backbone.n_classes
-        self.bound_unit = backbone.side**3
+        self.n_voxels = backbone.side**3
         self.encoder = backbone.encoder()
         self.classifier = backbone.classifier()
         self.to_latent = nn.Linear(CODE_SIZE + backbone.n_classes, 2 * LATENT_SIZE)
@@ -139,7 +142,6 @@ class FeatureM2(nn.Module):
     def __init__(self, n_classes: int, units: int) -> None:
         super().__init__()
         self.n_classes = n_classes
-        self.bound_unit = 1
         self.q_y = nn.Sequential(nn.Linear(LATENT_SIZE, units), nn.Softplus(), nn.Linear(units, n_classes))
         self.q_z = nn.Sequential(
             nn.Linear(LATENT_SIZE + n_classes, units), nn.Softplus(), nn.Linear(units, 2 * LATENT_SIZE)

@@ -135,8 +135,6 @@ def test_autoencoder_loss_is_equation_1() -> None:
 class _Scripted(nn.Module):
     """An M2 network of tables whose posterior has no spread, so that the bounds can be summed by hand."""
 
-    bound_unit = 1
-
     def __init__(self) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(3)

@@ -1,0 +1,85 @@
+"""The gate: fine on a re-run, regressed on a planted loss, silent about nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bench import check
+from bench.errors import BenchError
+
+Call = Callable[..., tuple[int, str, str]]
+LEVELS = {"supervised": 0.5, "autoencoding": 0.6, "m2": 0.4}
+
+
+def _rows(seed: int = 0, noise: float = 0.03) -> pd.DataFrame:
+    """A synthetic run: three methods, three fractions, three seeds, independent training noise."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for method, level in LEVELS.items():
+        for i, fraction in enumerate((5.0, 10.0, 20.0)):
+            for s in range(3):
+                row = {"dataset": "d", "protocol": "fair", "epochs": 1, "batch_size": 8, "filters": 4}
+                row |= {"method": method, "variant": method, "fraction": fraction, "seed": s, "status": "done"}
+                row |= dict.fromkeys(["balanced_accuracy", "macro_f1", "nll", "ece"], 0.5)
+                row |= {"accuracy": level + 0.1 * i + noise * rng.normal(), "n_test": 800, "split": f"split{s}"}
+                rows.append(row | {"mse": 0.9 * np.exp(0.01 * rng.normal()) if method == "autoencoding" else None})
+    return pd.DataFrame(rows)
+
+
+def test_a_re_run_is_fine() -> None:
+    assert not any(v.regressed for v in check.compare(_rows(), _rows()))
+
+
+def test_a_planted_loss_of_ten_points_is_found_in_its_method_alone() -> None:
+    new = _rows(1)
+    new.loc[new["variant"] == "m2", "accuracy"] -= 0.10
+    assert [v.name for v in check.compare(new, _rows()) if v.regressed] == ["d · fair · m2"]
+
+
+def test_false_alarms_are_rare() -> None:
+    alarms = [any(v.regressed for v in check.compare(_rows(i), _rows(10_000 + i))) for i in range(200)]
+    assert np.mean(alarms) <= 0.05
+
+
+def test_a_worse_reconstruction_is_found() -> None:
+    new = _rows()
+    new["mse"] *= 1.2
+    assert [v.score for v in check.compare(new, _rows()) if v.regressed] == ["mse"]
+
+
+def test_a_trial_that_fails_now_is_a_regression() -> None:
+    new = _rows()
+    new.loc[0, ["status", "accuracy"]] = ["failed", None]
+    assert [v.failed for v in check.compare(new, _rows()) if v.regressed] == [1]
+
+
+def test_runs_that_do_not_match_cannot_be_compared() -> None:
+    with pytest.raises(BenchError, match="were not run"):
+        check.compare(_rows().iloc[1:], _rows())
+    with pytest.raises(BenchError, match="split"):
+        check.compare(_rows().assign(split="other"), _rows())
+    with pytest.raises(BenchError, match="no finished trial"):
+        check.compare(_rows(), _rows().assign(status="failed"))
+
+
+def test_exit_codes_and_junit(bench: Call, tmp_path: Path) -> None:
+    good, bad, junit = tmp_path / "good.csv", tmp_path / "bad.csv", tmp_path / "check.xml"
+    _rows().to_csv(good, index=False)
+    _rows().assign(accuracy=lambda rows: rows["accuracy"] - 0.1).to_csv(bad, index=False)
+    assert bench("check", good, good)[0] == 0
+    code, out, _ = bench("check", bad, good, "--junit", junit)
+    assert code == 1
+    assert "REGRESSED  d · fair · m2 · accuracy: -10.00 points" in out
+    suite = ElementTree.parse(junit).getroot()
+    assert (suite.get("tests"), suite.get("failures")) == ("4", "3")
+    code, _, err = bench("check", good, tmp_path / "nowhere")
+    assert code == 2
+    assert "nowhere" in err
+    junit.write_text("a,b\n1,2\n")
+    assert bench("check", junit, good)[0] == 2

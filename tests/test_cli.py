@@ -1,0 +1,259 @@
+"""The command as a user calls it: bad input is one line and code 2, nothing half-written; good input is a report."""
+
+from __future__ import annotations
+
+import errno
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import TINY
+
+from bench import scheduling, volume
+from bench.results import Store
+from bench.volume import Volume
+
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished tiny run of every method, serial."""
+    out = tmp_path_factory.mktemp("runs") / "out"
+    command = [sys.executable, "-m", "bench", "run", *TINY, "--fractions", "20,40", "--backend", "serial"]
+    subprocess.run([*command, "--out", str(out)], check=True, capture_output=True, text=True)
+    return out
+
+
+def _boxes(folder: Path, classes: dict[str, tuple[int, ...]]) -> Path:
+    for name, shape in classes.items():
+        (folder / name).mkdir(parents=True)
+        for i in range(8):
+            voxels = np.random.default_rng(i).normal(size=shape).astype(np.float32)
+            volume.write(folder / name / f"{i}.mrc", Volume(voxels, 10.0))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--methods", "nonsense"], ["nonsense", "autoencoding"]),
+        (["--dataset", "nonsense"], ["nonsense", "phantoms"]),
+        (["--protocol", "nonsense"], ["nonsense", "fair"]),
+        (["--profile", "nonsense"], ["nonsense", "quick"]),
+        (["--backend", "nonsense"], ["nonsense", "serial"]),
+        (["--fractions", "0"], ["--fractions 0"]),
+        (["--fractions", "100.5"], ["100.5"]),
+        (["--fractions", "abc"], ["abc"]),
+        (["--fractions", "nan"], ["nan"]),
+        (["--fractions", "1", *TINY], ["class", "--fractions"]),
+        (["--seeds", "0"], ["--seeds"]),
+        (["--epochs", "0"], ["--epochs"]),
+        (["--device", "cuda"], ["GPU", "--device cpu"]),
+        (["--device", "nonsense"], ["nonsense", "cuda"]),
+        (["--gpus-per-trial", "0.5"], ["GPU"]),
+        (["--dataset", "maps"], ["--data"]),
+        (["--dataset", "maps", "--data", "nowhere"], ["nowhere"]),
+        (["--data", "somewhere"], ["phantoms", "--data"]),
+        (["--set", "autoencoding.gamma=1"], ["gamma", "alpha"]),
+        (["--set", "autoencoding.beta=many"], ["autoencoding.beta"]),
+        (["--set", "beta=1"], ["name.parameter=value"]),
+        (["--set", "nonsense.beta=1"], ["nonsense"]),
+        (["--set", "phantoms.box=30"], ["30"]),
+        (["--set", "phantoms.snr=-1"], ["snr"]),
+        (["--resume"], ["no results"]),
+    ],
+)
+def test_bad_options_are_one_line(arguments: list[str], words: list[str], bench: Call, tmp_path: Path) -> None:
+    code, out, err = bench("run", "--backend", "serial", "--out", tmp_path / "out", *arguments)
+    assert code == 2
+    assert "Traceback" not in out + err
+    assert len(err.strip().splitlines()) == 1
+    assert all(word in err for word in words), err
+    assert not (tmp_path / "out" / "trials").exists()
+
+
+def test_bad_folders_are_one_line(bench: Call, tmp_path: Path) -> None:
+    shapes = _boxes(tmp_path / "shapes", {"a": (8, 8, 8), "b": (12, 12, 12)})
+    odd = _boxes(tmp_path / "odd", {"a": (10, 10, 10), "b": (10, 10, 10)})
+    empty = _boxes(tmp_path / "empty", {"a": (8, 8, 8)})
+    (empty / "b").mkdir()
+    nan = _boxes(tmp_path / "nan", {"a": (8, 8, 8), "b": (8, 8, 8)})
+    (nan / "a" / "0.mrc").unlink()
+    with pytest.warns(RuntimeWarning):
+        volume.write(nan / "a" / "0.mrc", Volume(np.full((8, 8, 8), np.nan, np.float32), 1.0))
+    cut = _boxes(tmp_path / "cut", {"a": (8, 8, 8), "b": (8, 8, 8)})
+    (cut / "b" / "3.mrc").write_bytes((cut / "b" / "3.mrc").read_bytes()[:-9])
+    for folder, word in ((shapes, "one size"), (odd, "divide"), (empty, "b"), (nan, "0.mrc"), (cut, "3.mrc")):
+        out = tmp_path / f"out-{folder.name}"
+        code, _, err = bench("run", "--dataset", "folder", "--data", folder, "--backend", "serial", "--out", out)
+        assert code == 2, folder
+        assert word in err
+        assert len(err.strip().splitlines()) == 1
+        assert not list(out.glob("cache/data-*/*")) or folder is odd
+
+
+def test_a_folder_of_other_things_or_of_another_version_is_left_alone(bench: Call, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("years of work")
+    code, _, err = bench("run", "--out", mine)
+    assert code == 2
+    assert "other files" in err
+    (mine / "thesis.txt").unlink()
+    (mine / "store.json").write_text(json.dumps({"format": 99, "version": "9.9"}))
+    for command in (["run", "--out", mine], ["report", mine]):
+        code, _, err = bench(*command)
+        assert code == 2
+        assert "9.9" in err
+    assert [p.name for p in mine.iterdir()] == ["store.json"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+def test_a_full_or_read_only_disk_is_one_line(
+    number: int, bench: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, "no", str(tmp_path / "out"))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    code, _, err = bench("run", "--out", tmp_path / "out")
+    assert code == 2
+    assert str(tmp_path / "out") in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_help_and_lists_are_quick_and_import_nothing_heavy() -> None:
+    for arguments in (["--help"], ["list", "methods"], ["list", "datasets"], ["run", "--help"]):
+        program = (
+            "import sys; sys.argv = ['bench'] + sys.argv[1:]\nfrom bench.cli import main\n"
+            "try: main()\nfinally: print([m for m in ('torch', 'ray', 'pandas', 'scipy') if m in sys.modules])"
+        )
+        began = time.perf_counter()
+        done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True)
+        assert done.stdout.strip().endswith("[]")
+        assert time.perf_counter() - began < 5  # 0.1 s on an idle machine; the imports are what matters
+
+
+def test_list_says_which_data_sets_need_a_folder(bench: Call) -> None:
+    _, out, _ = bench("list", "datasets")
+    lines = {line.split()[0]: line for line in out.splitlines()}
+    assert "--data" in lines["folder"]
+    assert "--data" in lines["maps"]
+    assert "--data" not in lines["phantoms"]
+
+
+def test_a_run_leaves_rows_leaderboard_tables_and_pictures(finished: Path) -> None:
+    rows = pd.read_csv(finished / "rows.csv")
+    assert len(rows) == 5 * 2 + 1
+    assert (rows["status"] == "done").all()
+    board = pd.read_csv(finished / "leaderboard.csv")
+    assert sorted(board["rank"]) == sorted(board.groupby("fraction")["accuracy"].rank(ascending=False, method="min"))
+    for name in ("table2", "table3"):
+        for end in ("csv", "md", "tex"):
+            assert (finished / "tables" / f"{name}.{end}").stat().st_size > 100
+    kinds = {picture.name.split("-")[0] for picture in (finished / "figures").glob("*.png")}
+    assert kinds == {"accuracy", "confusion", "learning", "reconstruction"}
+    assert "Table 2" in (finished / "report.html").read_text()
+
+
+def test_tables_print_the_paper_s_numbers_under_the_paper_s_names(finished: Path) -> None:
+    table = pd.read_csv(finished / "tables" / "table2.csv").set_index("method")
+    assert table.loc["Autoencoding classifier", "paper's real set: 5 %"] == 78.21
+    assert table.loc["Deep generative model (M2)", "paper's simulated set: 20 %"] == 17.19
+    ours = [c for c in table.columns if not c.startswith("paper")]
+    assert ours == [f"phantoms 8³ SNR 0.5 · fair: {f} %" for f in (20, 40)]
+    errors = pd.read_csv(finished / "tables" / "table3.csv").set_index("method")
+    assert errors.loc["3D autoencoder", "paper's real set"] == pytest.approx(0.0147)
+
+
+def test_the_same_command_again_runs_nothing(finished: Path, bench: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = (finished / "rows.csv").read_bytes()
+    monkeypatch.setattr(scheduling, "execute", lambda *_: pytest.fail("a finished trial ran again"))
+    code, out, _ = bench("run", *TINY, "--fractions", "20,40", "--backend", "serial", "--out", finished)
+    assert code == 0
+    assert "11 finished before, 0 to run" in out
+    assert (finished / "rows.csv").read_bytes() == before
+
+
+def test_report_rebuilds_everything_from_the_trials(finished: Path, bench: Call, tmp_path: Path) -> None:
+    made = [*finished.glob("tables/*"), finished / "rows.csv", finished / "leaderboard.csv", finished / "report.html"]
+    before = {path: path.read_bytes() for path in made}
+    for path in made:
+        path.unlink()
+    code, out, _ = bench("report", finished)
+    assert code == 0
+    assert "Table 3" in out
+    assert {path: path.read_bytes() for path in made} == before
+
+
+def test_a_run_cut_short_goes_on_with_what_is_missing(
+    bench: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ["run", *TINY, "--methods", "supervised", "--fractions", "20,40,60", "--backend", "serial"]
+    execute, ran = scheduling.execute, []
+
+    def cut(trial: object, *rest: object) -> str:
+        if len(ran) == 2:
+            raise KeyboardInterrupt
+        ran.append(trial)
+        return execute(trial, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(scheduling, "execute", cut)
+    assert bench(*options, "--out", tmp_path / "out")[0] == 130
+    states = [r["status"] for r in Store(tmp_path / "out").records().values()]
+    assert sorted(states) == ["done", "done", "missing"]
+    monkeypatch.setattr(scheduling, "execute", lambda *a: ran.append(a[0]) or execute(*a))
+    assert bench("run", "--resume", "--out", tmp_path / "out")[0] == 0
+    assert len(ran) == 3
+    monkeypatch.setattr(scheduling, "execute", execute)
+    assert bench(*options, "--out", tmp_path / "whole")[0] == 0
+    cut_rows, whole_rows = (pd.read_csv(tmp_path / out / "rows.csv") for out in ("out", "whole"))
+    assert cut_rows["accuracy"].tolist() == whole_rows["accuracy"].tolist()
+
+
+def test_a_failing_method_is_a_row_and_an_exit_code(
+    bench: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bench.methods.supervised import Supervised
+
+    monkeypatch.setattr(Supervised, "loss", lambda *_: 1 / 0)
+    options = ["--methods", "supervised,autoencoding", "--fractions", "20", "--backend", "serial"]
+    code, out, _ = bench("run", *TINY, *options, "--out", tmp_path / "out")
+    assert code == 1
+    assert "ZeroDivisionError" in out
+    assert "none of 1 seeds" in out
+    rows = pd.read_csv(tmp_path / "out" / "rows.csv").set_index("method")
+    assert rows["status"].to_dict() == {"autoencoding": "done", "supervised": "failed"}
+    monkeypatch.undo()
+    assert (tmp_path / "out" / "trials" / rows.loc["supervised", "trial"] / "traceback.txt").is_file()
+
+
+def test_two_protocols_stand_side_by_side(bench: Call, tmp_path: Path) -> None:
+    options = ["--methods", "supervised,autoencoder", "--fractions", "20", "--protocol", "paper,fair"]
+    code, out, _ = bench("run", *TINY, *options, "--backend", "serial", "--out", tmp_path / "out")
+    assert code == 0
+    table = pd.read_csv(tmp_path / "out" / "tables" / "table2.csv")
+    assert {"phantoms 8³ SNR 0.5 · fair: 20 %", "phantoms 8³ SNR 0.5 · paper: 20 %"} <= set(table.columns)
+    assert "lowest validation loss" in out
+    assert "lowest validation cross-entropy" in out
+
+
+def test_changed_hyperparameters_are_named_in_the_table(bench: Call, tmp_path: Path) -> None:
+    options = ["--methods", "autoencoding", "--fractions", "20", "--set", "autoencoding.beta=0.5"]
+    assert bench("run", *TINY, *options, "--backend", "serial", "--out", tmp_path / "out")[0] == 0
+    table = pd.read_csv(tmp_path / "out" / "tables" / "table2.csv").set_index("method")
+    assert table.loc["Autoencoding classifier (beta=0.5)", "paper's real set: 5 %"] == "–"
+
+
+def test_a_second_run_in_the_same_folder_is_refused(bench: Call, finished: Path) -> None:
+    with Store(finished).lock():
+        code, _, err = bench("run", *TINY, "--out", finished)
+    assert code == 2
+    assert "another bench run" in err

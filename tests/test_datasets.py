@@ -1,0 +1,143 @@
+"""The contract that every data set keeps, and what each refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import DATA, needs_data
+
+from bench import registry, volume
+from bench.dataset import Dataset, Subtomograms
+from bench.errors import BenchError
+from bench.volume import Volume
+
+
+@pytest.fixture(params=list(registry.entries(registry.DATASETS)))
+def dataset(request: pytest.FixtureRequest, tmp_path: Path, rng: np.random.Generator) -> Dataset:
+    """Each data set, small, with a folder of suitable files where it needs one."""
+    name = str(request.param)
+    known = registry.parameters(registry.DATASETS, name)
+    small = {key: value for key, value in {"box": 8, "per_class": 4}.items() if key in known}
+    plain = registry.dataset(name, small)
+    if not plain.needs_folder:
+        return plain
+    z, y, x = np.mgrid[:16, :16, :16] - 8.0
+    for i, kind in enumerate(("one", "two", "three")):
+        density = np.exp(-(z**2 / (4 + 4 * i) + y**2 / 6 + x**2 / 9)).astype(np.float32)
+        volume.write(tmp_path / f"{kind}.mrc", Volume(density, 10.0))
+        (tmp_path / kind).mkdir()
+        for j in range(4):
+            noisy = density + rng.normal(size=density.shape).astype(np.float32)
+            volume.write(tmp_path / kind / f"{j}.mrc", Volume(noisy, 10.0))
+    from dataclasses import replace
+
+    return replace(plain, folder=tmp_path)
+
+
+def test_delivers_labelled_finite_cubes(dataset: Dataset) -> None:
+    made = dataset.load()
+    assert made.volumes.dtype == np.float32
+    assert np.isfinite(made.volumes).all()
+    assert made.side == made.volumes.shape[1]
+    assert set(made.labels) == set(range(len(made.class_names)))
+    assert made.voxel_size_in_angstroms > 0
+
+
+def test_the_same_parameters_give_the_same_bytes(dataset: Dataset) -> None:
+    assert dataset.load().fingerprint() == dataset.load().fingerprint()
+    assert dataset.key() == dataset.key()
+
+
+def test_saved_and_opened_again_it_is_the_same(dataset: Dataset, tmp_path: Path) -> None:
+    made, folder = dataset.load(), tmp_path / "saved"
+    folder.mkdir()
+    made.save(folder)
+    again = Subtomograms.open(folder)
+    assert again.fingerprint() == made.fingerprint()
+    assert (again.class_names, again.title) == (made.class_names, made.title)
+
+
+def test_a_changed_source_file_changes_the_key(dataset: Dataset) -> None:
+    if not dataset.needs_folder:
+        assert not dataset.sources()
+        return
+    before, path = dataset.key(), dataset.sources()[0]
+    path.write_bytes(path.read_bytes()[:-4] + b"abcd")
+    assert dataset.key() != before
+
+
+def test_phantoms_are_eight_shapes_of_the_sizes_they_claim() -> None:
+    from bench.datasets.phantoms import COMPLEXES, EXTENT_IN_ANGSTROMS, _density
+
+    from bench.seeds import numpy_generator
+
+    masses, radii = {}, {}
+    for name, make in COMPLEXES.items():
+        density = _density(name, make(numpy_generator(0, "shape", name)), 6.0)
+        masses[name[1:5]] = float(density.voxels.sum()) * 6.0**3
+        grids = np.mgrid[tuple(slice(0, n) for n in density.voxels.shape)] - density.voxels.shape[0] // 2
+        distance = 6.0 * np.sqrt((grids**2).sum(0))
+        radii[name[1:5]] = np.sqrt((density.voxels * distance**2).sum() / density.voxels.sum())
+        assert (density.voxels * (distance > EXTENT_IN_ANGSTROMS / 2)).sum() < 0.01 * density.voxels.sum()
+    # kDa; the ribosomes weigh more in density, being mostly RNA
+    expected = {"1FNT": 1078, "2GLS": 624, "1F1B": 306, "2IDB": 330, "1KP8": 798, "3DY4": 700}
+    assert {k: masses[k] for k in expected} == pytest.approx(expected, rel=0.01)
+    assert masses["5T2C"] > masses["4V4A"] > 2000
+    assert radii["1FNT"] > radii["3DY4"] > radii["1F1B"]
+
+
+def test_rings_have_the_symmetry_they_claim() -> None:
+    from bench.datasets.phantoms import COMPLEXES
+    from scipy.spatial.transform import Rotation
+
+    from bench.seeds import numpy_generator
+
+    folds = {"~2GLS glutamine synthetase": 6, "~2IDB decarboxylase": 3, "~1KP8 GroEL": 7, "~3DY4 20S": 7}
+    for name, n in folds.items():
+        blobs = COMPLEXES[name](numpy_generator(0, "shape", name))
+        turned = Rotation.from_rotvec([2 * np.pi / n, 0, 0]).apply(blobs.centres)
+        distance = np.linalg.norm(turned[:, None] - blobs.centres[None], axis=2)
+        assert distance.min(1).max() < 1e-6
+        half_turn = distance.argmin(1)
+        assert not np.array_equal(half_turn, np.arange(len(half_turn)))
+
+
+@needs_data
+def test_the_real_maps_become_subtomograms() -> None:
+    from dataclasses import replace
+
+    made = replace(registry.dataset("maps", {"box": 28, "per_class": 2}), folder=DATA / "maps").load()
+    assert len(made.class_names) == 12
+    assert made.volumes.shape == (24, 28, 28, 28)
+
+
+def test_an_empty_class_is_refused(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    volume.write(tmp_path / "a" / "1.mrc", Volume(np.ones((8, 8, 8), np.float32), 1.0))
+    with pytest.raises(BenchError, match="no MRC boxes"):
+        replace(registry.dataset("folder"), folder=tmp_path).load()
+
+
+def test_boxes_of_different_shapes_are_refused(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    for name, side in (("a", 8), ("b", 12)):
+        (tmp_path / name).mkdir()
+        volume.write(tmp_path / name / "1.mrc", Volume(np.ones((side,) * 3, np.float32), 1.0))
+    with pytest.raises(BenchError, match="one size"):
+        replace(registry.dataset("folder"), folder=tmp_path).load()
+
+
+def test_boxes_that_are_no_cubes_are_refused(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        volume.write(tmp_path / name / "1.mrc", Volume(np.ones((8, 8, 12), np.float32), 1.0))
+    with pytest.raises(BenchError, match="cubes"):
+        _ = replace(registry.dataset("folder"), folder=tmp_path).load().side

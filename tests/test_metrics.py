@@ -1,0 +1,90 @@
+"""Scores against scikit-learn, intervals against SciPy and formulas."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from sklearn import metrics as reference
+
+from bench.metrics import classification
+from bench.statistics import bootstrap_interval, cells, paired_differences, precision, t_interval
+
+
+def test_scores_equal_scikit_learn(rng: np.random.Generator) -> None:
+    labels = np.concatenate([np.arange(5), rng.integers(0, 5, 300)])
+    probabilities = rng.dirichlet(np.ones(5) * 0.5, 305)
+    ours, predicted = classification(labels, probabilities), probabilities.argmax(1)
+    assert ours.accuracy == pytest.approx(reference.accuracy_score(labels, predicted))
+    assert ours.balanced_accuracy == pytest.approx(reference.balanced_accuracy_score(labels, predicted))
+    assert ours.macro_f1 == pytest.approx(reference.f1_score(labels, predicted, average="macro"))
+    assert ours.nll == pytest.approx(reference.log_loss(labels, probabilities))
+    assert ours.recall == pytest.approx(reference.recall_score(labels, predicted, average=None))
+    assert np.array_equal(ours.confusion, reference.confusion_matrix(labels, predicted))
+
+
+def test_calibration_error_of_a_plain_loop(rng: np.random.Generator) -> None:
+    labels, probabilities = rng.integers(0, 3, 500), rng.dirichlet(np.ones(3), 500)
+    labels[:3] = range(3)
+    top, right = probabilities.max(1), probabilities.argmax(1) == labels
+    expected = 0.0
+    for b in range(15):
+        inside = (top >= b / 15) & (top < (b + 1) / 15)
+        if inside.any():
+            expected += inside.mean() * abs(right[inside].mean() - top[inside].mean())
+    assert classification(labels, probabilities).ece == pytest.approx(expected)
+
+
+def test_probabilities_that_are_not_numbers_are_refused() -> None:
+    with pytest.raises(FloatingPointError):
+        classification(np.array([0, 1]), np.array([[0.5, np.nan], [0.5, 0.5]]))
+
+
+def test_t_interval_is_scipy_s(rng: np.random.Generator) -> None:
+    values = rng.normal(size=5)
+    ours = t_interval(values)
+    low, high = stats.t.interval(0.95, 4, loc=values.mean(), scale=stats.sem(values))
+    assert (ours.mean, ours.low, ours.high) == pytest.approx((values.mean(), low, high))
+    assert np.isnan(t_interval(values[:1]).low)
+
+
+def test_t_interval_covers_the_truth_19_times_in_20(rng: np.random.Generator) -> None:
+    intervals = [t_interval(rng.normal(3.0, 2.0, 4)) for _ in range(2000)]
+    assert np.mean([i.low < 3.0 < i.high for i in intervals]) == pytest.approx(0.95, abs=0.015)
+
+
+def test_bootstrap_interval_is_near_scipy_s(rng: np.random.Generator) -> None:
+    values = rng.normal(1.0, 1.0, 40)
+    theirs = stats.bootstrap((values,), np.mean, method="percentile", rng=rng).confidence_interval
+    ours = bootstrap_interval(values)
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.03)
+
+
+def test_precision_of_480_volumes() -> None:
+    assert 100 * precision(480) == pytest.approx(4.5, abs=0.03)
+
+
+def _rows(accuracies: dict[str, list[float | None]]) -> pd.DataFrame:
+    rows = []
+    for variant, values in accuracies.items():
+        for seed, accuracy in enumerate(values):
+            row = {"dataset": "d", "protocol": "fair", "epochs": 1, "batch_size": 8, "filters": 4, "method": variant}
+            row |= {"variant": variant, "fraction": 5.0, "seed": seed, "accuracy": accuracy, "mse": None}
+            row |= dict.fromkeys(["balanced_accuracy", "macro_f1", "nll", "ece", "training_seconds"], 0.5)
+            rows.append(row | {"peak_memory_mib": 1.0, "status": "failed" if accuracy is None else "done"})
+    return pd.DataFrame(rows)
+
+
+def test_a_failed_seed_leaves_the_cell_unranked_and_says_so() -> None:
+    table = cells(_rows({"a": [0.5, 0.7, 0.6], "b": [0.9, None, 0.9], "c": [0.4, 0.4, 0.4]})).set_index("variant")
+    assert table.loc["a", ["rank", "seeds", "complete"]].tolist() == [1, 3, True]
+    assert table.loc["c", "rank"] == 2
+    assert pd.isna(table.loc["b", "rank"])
+    assert table.loc["b", ["seeds", "seeds_planned", "complete"]].tolist() == [2, 3, False]
+
+
+def test_paired_differences_use_the_same_seeds_only() -> None:
+    table = paired_differences(_rows({"a": [0.5, 0.7, 0.6], "b": [0.4, None, 0.4]}))
+    assert table.loc[0, "difference"] == pytest.approx(0.15)
+    assert table.loc[0, "pairs"] == 2

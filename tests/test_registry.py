@@ -1,0 +1,122 @@
+"""Found by being there: files of ours, entry points of other packages."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import TINY
+
+from bench import registry
+from bench.errors import BenchError
+
+PYPROJECT = """
+[build-system]
+requires = ["setuptools"]
+build-backend = "setuptools.build_meta"
+[project]
+name = "nearest-centroid"
+version = "1.2"
+[project.entry-points."bench.methods"]
+nearest_centroid = "nearest_centroid:NearestCentroid"
+[tool.setuptools]
+py-modules = ["nearest_centroid"]
+"""
+
+MODULE = '''
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from bench.method import Method
+
+
+class Centroids(nn.Module):
+    def __init__(self, centroids):
+        super().__init__()
+        self.register_buffer("centroids", centroids)
+
+    def logits(self, volumes):
+        return -torch.cdist(volumes.flatten(1), self.centroids)
+
+
+@dataclass(frozen=True)
+class NearestCentroid(Method):
+    """Name a volume after the nearest class mean."""
+
+    def build(self, backbone):
+        return Centroids(torch.zeros(backbone.n_classes, backbone.side**3))
+
+    def loss(self, network, batch):
+        return nn.functional.cross_entropy(network.logits(batch.volumes), batch.labels)
+
+    def fit(self, data, trainer):
+        known = data.labelled()
+        means = [known.volumes[known.labels == c].flatten(1).mean(0) for c in range(trainer.backbone.n_classes)]
+        return Centroids(torch.stack(means))
+'''
+
+
+def test_a_method_of_another_package_is_listed_and_ranked(tmp_path: Path) -> None:
+    source, site = tmp_path / "source", tmp_path / "site"
+    source.mkdir()
+    (source / "pyproject.toml").write_text(PYPROJECT)
+    (source / "nearest_centroid.py").write_text(MODULE)
+    pip = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-build-isolation", "--quiet"]
+    subprocess.run([*pip, "--target", site, source], check=True, capture_output=True)
+    environment = os.environ | {"PYTHONPATH": str(site)}
+
+    def bench(*arguments: object) -> str:
+        command = [sys.executable, "-m", "bench", *map(str, arguments)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, cwd=tmp_path)
+        return done.stdout
+
+    assert "nearest_centroid  from the package nearest-centroid 1.2" in bench("list", "methods")
+    bench("run", *TINY, "--methods", "nearest_centroid,supervised", "--fractions", "20", "--out", tmp_path / "out")
+    board = pd.read_csv(tmp_path / "out" / "leaderboard.csv")
+    assert set(board["variant"]) == {"nearest_centroid", "supervised"}
+    assert board["rank"].notna().all()
+
+
+def test_our_methods_and_data_sets_are_there() -> None:
+    ours = {"autoencoding", "supervised", "self_training", "pretrained", "m2", "autoencoder"}
+    assert ours <= set(registry.entries(registry.METHODS))
+    assert {"phantoms", "maps", "folder"} <= set(registry.entries(registry.DATASETS))
+
+
+def test_two_of_one_name_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    from importlib.metadata import EntryPoint
+
+    twin = EntryPoint("m2", "other.package:M2", registry.METHODS)
+    monkeypatch.setattr(registry, "entry_points", lambda group: [twin])
+    with pytest.raises(BenchError, match="'m2'"):
+        registry.entries(registry.METHODS)
+
+
+def test_an_entry_point_that_is_no_method_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    from importlib.metadata import EntryPoint
+
+    stray = EntryPoint("stray", "pathlib:Path", registry.METHODS)
+    monkeypatch.setattr(registry, "entry_points", lambda group: [stray])
+    with pytest.raises(BenchError, match="pathlib:Path"):
+        registry.method("stray")
+
+
+def test_settings_take_the_type_of_the_default() -> None:
+    assert registry.method("autoencoding", {"beta": "2"}).beta == 2.0
+    assert registry.method("self_training", {"thresholds": "(0.5, 0.9)"}).thresholds == (0.5, 0.9)
+    assert registry.dataset("phantoms", {"box": "24"}).box == 24
+    with pytest.raises(BenchError, match=r"phantoms\.box"):
+        registry.dataset("phantoms", {"box": "24.5"})
+
+
+@pytest.mark.parametrize("folder", ["methods", "datasets"])
+def test_the_folders_refuse_to_be_imported_under_another_name(folder: str) -> None:
+    root = Path(__file__).parents[1]
+    done = subprocess.run([sys.executable, "-c", f"import {folder}"], cwd=root, capture_output=True, text=True)
+    assert f"import this folder as `bench.{folder}`" in done.stderr
