@@ -32,7 +32,10 @@ def bench() -> None:
 
 @bench.command()
 @click.option(
-    "--methods", default="all", show_default=True, help="Names, comma-separated, or all (see bench list methods)."
+    "--methods",
+    default="all",
+    show_default=True,
+    help="Names, comma-separated; all: the built-in ones (bench list methods).",
 )
 @click.option("--fractions", default="5,10,20", show_default=True, help="Labelled part of the training set, in %.")
 @click.option("--dataset", default="phantoms", show_default=True, help="One name (see bench list datasets).")

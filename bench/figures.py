@@ -23,6 +23,7 @@ from bench.tables import comparison_title
 from bench.volume import FloatArray
 
 DPI = 150
+LEARNING = "Learning curves: validation loss (pretrained: the autoencoder's first; self_training: thresholds in turn)"
 _MARKERS = "osD^vPX*<>"
 
 
@@ -38,7 +39,7 @@ def write_all(store: Store, rows: pd.DataFrame, folder: Path) -> list[tuple[str,
         for name, caption, figure in (
             ("accuracy", "Accuracy against labelled part", _accuracy(group, title)),
             ("confusion", "Confusion matrices, all seeds together", _confusion(chosen, title)),
-            ("learning", "Learning curves", _learning(chosen, title)),
+            ("learning", LEARNING, _learning(chosen, title)),
             (
                 "reconstruction",
                 "Original beside reconstruction, three orthogonal slices",

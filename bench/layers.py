@@ -47,8 +47,10 @@ class ReluToOneConv3d(nn.Conv3d):
         """Rectify and convolve."""
         if features.is_cuda:
             return self._conv_forward(F.relu(features), self.weight, self.bias)
-        rebuilt: Tensor = _ReluToOne.apply(features, self.weight)
-        return rebuilt if self.bias is None else rebuilt + self.bias
+        rebuilt: Tensor = _ReluToOne.apply(features, self.weight)  # type: ignore[no-untyped-call]
+        if self.bias is not None:
+            rebuilt = rebuilt + self.bias
+        return rebuilt
 
 
 class _ReluToOne(torch.autograd.Function):
@@ -86,4 +88,5 @@ class _ReluToOne(torch.autograd.Function):
 def _chunks(volumes: Tensor, like: Tensor | None = None) -> tuple[Tensor, ...]:
     """`volumes` in parts of some volumes each, as many as fit the cache (or as `like` would be parted)."""
     whole = volumes if like is None else like
-    return volumes.split(max(1, _CHUNK_BYTES // (whole[0].numel() * whole.element_size())))
+    parts: tuple[Tensor, ...] = volumes.split(max(1, _CHUNK_BYTES // (whole[0].numel() * whole.element_size())))
+    return parts

@@ -44,7 +44,7 @@ PROTOCOLS = {
     "fair": Protocol(
         name="fair",
         summary="equal steps, augmentation and backbone for all; validation labels come out of the label budget",
-        learning_rate=2e-3,
+        learning_rate=1e-3,
         decay=True,
         keras_style=False,
         equal_steps=True,
@@ -85,7 +85,7 @@ PROFILES = {
         name="quick",
         summary="16³ boxes, 8 × 300, 16 filters: minutes on two cores (default without a GPU)",
         protocol="fair",
-        budget=Budget(epochs=4, batch_size=32, filters=16),
+        budget=Budget(epochs=3, batch_size=16, filters=16),
         seeds=3,
         box=16,
         per_class=300,

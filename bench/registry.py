@@ -58,9 +58,14 @@ def entries(group: str) -> dict[str, Entry]:
 
 
 def names(group: str, wanted: str) -> list[str]:
-    """The entries of a comma-separated list, "all" for each of them; raises BenchError for an unknown name."""
+    """The entries of a comma-separated list, "all" for each built-in one; raises BenchError for an unknown name.
+
+    Code of another package runs only when it is named.
+    """
     known = entries(group)
-    chosen = list(known) if wanted.strip() == "all" else [name.strip() for name in wanted.split(",") if name.strip()]
+    chosen = [name.strip() for name in wanted.split(",") if name.strip()]
+    if "all" in chosen:
+        chosen = [e.name for e in known.values() if e.origin == "built in"] + [n for n in chosen if n != "all"]
     for name in chosen:
         if name not in known:
             what = _plural(group)[:-1]

@@ -178,7 +178,7 @@ def write_atomically(path: Path, text: str) -> None:
 
 def _row(key: str, record: dict[str, Any]) -> dict[str, Any]:
     trial = record["trial"]
-    row = {name: trial[name] for name in ("dataset", "protocol")} | trial["budget"]
+    row: dict[str, Any] = {name: trial[name] for name in ("dataset", "protocol")} | trial["budget"]
     row |= {name: trial[name] for name in ("method", "variant", "fraction", "seed")}
     row |= {"status": record["status"], "error": record.get("error", "")}
     for group, columns in (("counts", COUNTS), ("scores", SCORES), ("costs", COSTS)):

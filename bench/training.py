@@ -312,7 +312,7 @@ class Run(Generic[NetworkT]):
     @torch.inference_mode()
     def validate(self) -> float:
         """The loss by which checkpoints are chosen: the method's own, or the cross-entropy of the labelled volumes."""
-        network = self.network.eval()
+        network: nn.Module | Classifies = self.network.eval()
         data, trainer = self.data, self.trainer
         known = (data.validation_labels != UNLABELLED).nonzero().flatten()
         if trainer.rules.selects_by_own_loss or not len(known) or not isinstance(network, Classifies):

@@ -4,30 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from plain import plain_encode, plain_reconstruct
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bench.errors import BenchError
 from bench.layers import ReluToOneConv3d, UpConv3d
 from bench.networks import AutoencodingNetwork, Backbone, initialise, sparsity
-
-
-def plain_encode(network: AutoencodingNetwork, volumes: Tensor) -> Tensor:
-    """Conv3D, ReLU, MaxPool3D, as Figure 2 draws them."""
-    for convolution in network.encoder.convolutions:
-        volumes = F.max_pool3d(F.relu(F.conv3d(volumes, convolution.weight, convolution.bias, padding=1)), 2)
-    return volumes
-
-
-def plain_reconstruct(network: AutoencodingNetwork, volumes: Tensor) -> Tensor:
-    """Up-sampling, then Conv3D, then ReLU, as two layers."""
-    decoder = network.decoder
-    code = F.relu(F.linear(plain_encode(network, volumes).flatten(1), *network.encoder.to_code.parameters()))
-    features = F.relu(F.linear(code, *decoder.from_code.parameters())).unflatten(1, decoder.shape)
-    for convolution in decoder.convolutions:
-        features = F.interpolate(features, scale_factor=2, mode="nearest")
-        features = F.relu(F.conv3d(features, convolution.weight, convolution.bias, padding=1))
-    return F.conv3d(features, decoder.last.weight, decoder.last.bias, padding=1)
 
 
 def test_the_paper_s_network_has_its_number_of_parameters() -> None:

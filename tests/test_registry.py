@@ -89,6 +89,14 @@ def test_our_methods_and_data_sets_are_there() -> None:
     assert {"phantoms", "maps", "folder"} <= set(registry.entries(registry.DATASETS))
 
 
+def test_all_means_the_built_in_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    from importlib.metadata import EntryPoint
+
+    monkeypatch.setattr(registry, "entry_points", lambda group: [EntryPoint("other", "other:Other", group)])
+    assert "other" not in registry.names(registry.METHODS, "all")
+    assert registry.names(registry.METHODS, "all,other")[-1] == "other"
+
+
 def test_two_of_one_name_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     from importlib.metadata import EntryPoint
 
