@@ -46,7 +46,7 @@ class ReluToOneConv3d(nn.Conv3d):
     def forward(self, features: Tensor) -> Tensor:
         """Rectify and convolve."""
         if features.is_cuda:
-            return self._conv_forward(F.relu(features), self.weight, self.bias)
+            return F.conv3d(F.relu(features), self.weight, self.bias, padding=1)
         rebuilt: Tensor = _ReluToOne.apply(features, self.weight)  # type: ignore[no-untyped-call]
         if self.bias is not None:
             rebuilt = rebuilt + self.bias
