@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 from filelock import FileLock
 
@@ -15,6 +17,22 @@ from filelock import FileLock
 def digest(*parts: object) -> str:
     """Hash of anything JSON can say: equal parts, equal hash."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def code_digest(module: ModuleType) -> str:
+    """Hash of a module's source and of all of this project's that it uses, so that changed code is a changed result."""
+    seen: dict[str, str] = {}
+    waiting = [module]
+    while waiting:
+        current = waiting.pop()
+        if current.__name__ in seen or not (source := getattr(current, "__file__", None)):
+            continue
+        seen[current.__name__] = hashlib.sha256(Path(source).read_bytes()).hexdigest()
+        for value in vars(current).values():
+            used = value if isinstance(value, ModuleType) else sys.modules.get(getattr(value, "__module__", None) or "")
+            if used is not None and used.__name__.startswith("bench."):
+                waiting.append(used)
+    return digest(seen)
 
 
 class Cache:

@@ -12,10 +12,10 @@ import pandas as pd
 from scipy import stats
 
 from bench.errors import BenchError
-from bench.results import CELL, COMPARISON
+from bench.results import CELL, TERMS
 
 FALSE_ALARM = 0.05  # of the whole gate
-PAIR = [*CELL, "seed"]
+PAIR = [*TERMS, "variant", "fraction", "seed"]  # not the fingerprint: another machine rounds otherwise
 MSE_FLOOR = 0.005  # relative; below it, rounding on another machine
 
 
@@ -42,9 +42,11 @@ def compare(new: pd.DataFrame, baseline: pd.DataFrame) -> list[Verdict]:
     The tolerance is Student's one-sided t quantile (5 % over all verdicts) times the standard error of a mean
     difference between two independent runs, from the spread over the baseline's seeds, pooled over the cells of its
     terms, or from the test set's size where that says more.
+    Fractions are judged together: a loss at one fraction alone must be that much larger to show.
     Raises BenchError where the runs cannot be compared: no pairs, missing trials, other splits.
     """
     base = baseline[baseline["status"] == "done"]
+    new = new.drop(columns="data", errors="ignore")
     pairs = base.merge(new, on=PAIR, how="left", suffixes=("_base", ""), indicator=True)
     absent = pairs[(pairs["_merge"] == "left_only") | (pairs["status"] == "missing")]
     if pairs.empty:
@@ -60,9 +62,9 @@ def compare(new: pd.DataFrame, baseline: pd.DataFrame) -> list[Verdict]:
     if len(other):
         raise BenchError(f"{len(other)} trials ran on another split than the baseline's; the data or the seeds differ")
     judged = []
-    for terms, group in pairs.groupby(COMPARISON, sort=False):
+    for terms, group in pairs.groupby(TERMS, sort=False):
         for score in ("accuracy", "mse"):
-            spread, freedom = _spread(base[(base[COMPARISON] == list(terms)).all(axis=1)], score)
+            spread, freedom = _spread(base[(base[TERMS] == list(terms)).all(axis=1)], score)
             for variant, ours in group[group[f"{score}_base"].notna()].groupby("variant", sort=False):
                 judged.append((f"{terms[0]} · {terms[1]} · {variant}", score, ours, spread, freedom))
     return [_judge(*what, quantile=1 - FALSE_ALARM / len(judged)) for what in judged]
@@ -84,6 +86,8 @@ def report(verdicts: list[Verdict]) -> str:
 
 def write_junit(verdicts: list[Verdict], path: Path) -> None:
     """The verdicts as a JUnit file, for CI systems."""
+    if path.exists() and not path.read_bytes().startswith(b"<?xml"):
+        raise BenchError(f"--junit {path}: exists and is no JUnit file; name another")
     bad = sum(v.regressed for v in verdicts)
     suite = ElementTree.Element("testsuite", name="bench check", tests=str(len(verdicts)), failures=str(bad))
     for verdict in verdicts:
@@ -106,7 +110,7 @@ def _spread(base: pd.DataFrame, score: str) -> tuple[float, int]:
 
 
 def _judge(name: str, score: str, pairs: pd.DataFrame, spread: float, freedom: int, quantile: float) -> Verdict:
-    done = pairs[pairs["status"] == "done"]
+    done = pairs[(pairs["status"] == "done") & pairs[score].notna()]
     old, new = done[f"{score}_base"].astype(float), done[score].astype(float)
     change = new - old if score == "accuracy" else np.log(old) - np.log(new)
     n = max(1, len(done))

@@ -82,7 +82,8 @@ def run(resume: bool, **options: Any) -> None:
     from bench.results import Store
 
     if resume:
-        options = Store(Path(options["out"])).request() | {"out": options["out"]}
+        stored = Store(Path(options["out"])).request()
+        options = {name: stored.get(name, value) for name, value in options.items()} | {"out": options["out"]}
     complete = suite.run(suite.Request(**options | {"settings": tuple(options["settings"])}), Reporter())
     sys.exit(OK if complete else FAILED)
 
@@ -130,9 +131,9 @@ def check(new: Path, baseline: Path, junit: Path | None) -> None:
     from bench.results import read_rows
 
     verdicts = gate.compare(read_rows(new), read_rows(baseline))
+    click.echo(gate.report(verdicts))
     if junit is not None:
         gate.write_junit(verdicts, junit)
-    click.echo(gate.report(verdicts))
     bad = sum(verdict.regressed for verdict in verdicts)
     click.echo(f"{bad} of {len(verdicts)} verdicts regressed" if bad else f"all {len(verdicts)} verdicts fine")
     sys.exit(FAILED if bad else OK)
@@ -150,9 +151,10 @@ def main() -> None:
     except BenchError as error:
         _complain(str(error))
     except OSError as error:
-        if error.errno not in _DISK:
-            raise
-        _complain(f"{error.filename or 'writing'}: {_DISK[error.errno]}")
+        where = f"{error.filename}: " if error.filename else ""
+        _complain(where + _DISK.get(error.errno or 0, f"{error.strerror or error}; check the path and the disk"))
+    except MemoryError as error:
+        _complain(f"out of memory ({error}); choose fewer or smaller boxes")
 
 
 def _complain(text: str) -> None:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from bench import __version__
+from bench.cache import code_digest, digest
 from bench.errors import BenchError
 from bench.volume import FloatArray
 
@@ -84,6 +85,11 @@ class Subtomograms:
         (folder / "meta.json").write_text(json.dumps(meta))
 
     @staticmethod
+    def saved_fingerprint(folder: Path) -> str:
+        """The fingerprint of what `save` wrote."""
+        return str(json.loads((folder / "meta.json").read_text())["fingerprint"])
+
+    @staticmethod
     def open(folder: Path) -> Subtomograms:
         """Read what `save` wrote; the volumes stay on disk, memory-mapped."""
         meta = json.loads((folder / "meta.json").read_text())
@@ -119,11 +125,10 @@ class Dataset(ABC):
         return []
 
     def key(self) -> str:
-        """Hash of all that the data depend on: parameters, source files, and the version of the program."""
+        """Hash of all that the data depend on: parameters, source files, and the code that reads or makes them."""
         parameters = {k: v for k, v in asdict(self).items() if k != "folder"}
         files = [[p.name, p.parent.name, hashlib.sha256(p.read_bytes()).hexdigest()] for p in self.sources()]
-        text = json.dumps([type(self).__qualname__, parameters, files, __version__], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return digest(type(self).__qualname__, parameters, files, code_digest(sys.modules[type(self).__module__]))
 
     def required_folder(self) -> Path:
         """The folder that --data named; raises BenchError where it named none or one that is not there."""
@@ -133,8 +138,3 @@ class Dataset(ABC):
         if not self.folder.is_dir():
             raise BenchError(f"--data {self.folder}: no such folder; name the folder of the data set {name}")
         return self.folder
-
-
-def parameter_names(kind: type[Any]) -> set[str]:
-    """Names of the fields that `--set NAME.field=value` may set."""
-    return {f.name for f in fields(kind) if f.init and f.name != "folder"}

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from sklearn import metrics
 
 from bench.dataset import IntArray
 
@@ -33,21 +34,16 @@ def classification(labels: IntArray, probabilities: Probabilities) -> Classifica
     """
     if not np.isfinite(probabilities).all():
         raise FloatingPointError("the method returned probabilities that are not numbers")
-    n_classes = probabilities.shape[1]
+    classes = range(probabilities.shape[1])
     predicted = probabilities.argmax(1)
-    confusion = np.zeros((n_classes, n_classes), dtype=np.int64)
-    np.add.at(confusion, (labels, predicted), 1)
-    hits, true, claimed = confusion.diagonal(), confusion.sum(1), confusion.sum(0)
-    recall = hits / true
-    f1 = 2 * hits / (true + claimed)  # = 2TP / (2TP + FP + FN)
-    likelihood = probabilities[np.arange(len(labels)), labels].clip(1e-12)
+    confusion = metrics.confusion_matrix(labels, predicted, labels=classes)
     return Classification(
-        accuracy=float(hits.sum() / len(labels)),
-        balanced_accuracy=float(recall.mean()),
-        macro_f1=float(f1.mean()),
-        nll=float(-np.log(likelihood).mean()),
+        accuracy=float(metrics.accuracy_score(labels, predicted)),
+        balanced_accuracy=float(metrics.balanced_accuracy_score(labels, predicted)),
+        macro_f1=float(metrics.f1_score(labels, predicted, labels=classes, average="macro")),
+        nll=float(metrics.log_loss(labels, probabilities, labels=classes)),
         ece=_calibration_error(probabilities.max(1), predicted == labels),
-        recall=tuple(recall.tolist()),
+        recall=tuple((confusion.diagonal() / confusion.sum(1)).tolist()),
         confusion=tuple(tuple(row) for row in confusion.tolist()),
     )
 

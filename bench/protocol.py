@@ -52,7 +52,7 @@ PROTOCOLS = {
         augment=True,
         patience=None,
         selects_by_own_loss=False,
-        selection="lowest validation cross-entropy (autoencoder: MSE)",
+        selection="lowest validation cross-entropy (autoencoder: its own loss)",
     ),
 }
 
@@ -106,7 +106,7 @@ PROFILES = {
 
 def protocols_named(names: str) -> list[Protocol]:
     """The protocols of a comma-separated list; raises BenchError, listing the known ones, for an unknown name."""
-    return [_named(PROTOCOLS, name.strip(), "protocol") for name in names.split(",")]
+    return [_named(PROTOCOLS, name, "protocol") for name in dict.fromkeys(n.strip() for n in names.split(","))]
 
 
 def profile_named(name: str) -> Profile:

@@ -91,16 +91,15 @@ def dataset(name: str, settings: Mapping[str, Any] | None = None) -> Dataset:
     return made
 
 
-def parameters(group: str, name: str) -> set[str]:
-    """What `--set NAME.parameter=value` may set."""
-    made = method(name) if group == METHODS else dataset(name)
-    return {f.name for f in fields(made) if f.name != "folder"}
-
-
 def _load(group: str, name: str, contract: type) -> Any:
     target = entries(group)[names(group, name)[0]].target
     module_name, _, attribute = target.partition(":")
-    module = importlib.import_module(module_name)
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # anybody's code
+        raise BenchError(
+            f"{target}: cannot be imported ({type(error).__name__}: {error}); mend or remove it"
+        ) from error
     if attribute:
         chosen = [getattr(module, attribute)]
     else:
@@ -146,7 +145,11 @@ def _cast(where: str, value: Any, default: Any) -> Any:
 
 def _summary(path: Path) -> str:
     """First docstring line of the file's class, read without running the file."""
-    for node in ast.parse(path.read_text()).body:
+    try:
+        tree = ast.parse(path.read_text())
+    except SyntaxError as error:
+        return f"(does not parse: {error.msg}, line {error.lineno})"
+    for node in tree.body:
         if isinstance(node, ast.ClassDef) and any(getattr(b, "id", "") in ("Method", "Dataset") for b in node.bases):
             return (ast.get_docstring(node) or "").partition("\n")[0]
     return ""

@@ -20,7 +20,7 @@ _STYLE = (
 )
 
 
-def write(store: Store) -> list[Path]:
+def write(store: Store) -> None:
     """Write `rows.csv`, `leaderboard.csv`, `differences.csv`, `tables/`, `figures/` and `report.html`."""
     from bench import figures
 
@@ -37,7 +37,6 @@ def write(store: Store) -> list[Path]:
         table.write(folder / "tables")
     pictures = figures.write_all(store, rows, folder / "figures")
     write_atomically(folder / "report.html", _page(rows, board, written, pictures, folder))
-    return [folder / "report.html"]
 
 
 def summary(rows: pd.DataFrame) -> str:

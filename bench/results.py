@@ -16,6 +16,7 @@ import pandas as pd
 from filelock import FileLock, Timeout
 
 from bench import __version__
+from bench.cache import digest
 from bench.errors import BenchError
 from bench.volume import FloatArray
 
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from bench.trial import Result, Trial
 
 FORMAT = 1
-COMPARISON = ["dataset", "protocol", "epochs", "batch_size", "filters"]  # rows that agree here are on equal terms
+TERMS = ["dataset", "protocol", "epochs", "batch_size", "filters"]  # what a user sees of a comparison
+COMPARISON = [*TERMS, "data"]  # rows that agree here are on equal terms: the same volumes too
 CELL = [*COMPARISON, "variant", "fraction"]  # and these are one cell: its seeds
 COUNTS = ["n_train", "n_labelled", "n_validation_labelled", "n_test", "n_classes", "split_by", "split"]
 SCORES = ["accuracy", "balanced_accuracy", "macro_f1", "nll", "ece", "mse"]
@@ -42,7 +44,7 @@ class Store:
         try:
             found = json.loads(marker.read_text())
             written_by = f"version {found['version']} (format {found['format']})"
-            known = found["format"] == FORMAT
+            known = found["format"] == FORMAT and found["version"] == __version__
         except (ValueError, KeyError, TypeError) as error:
             raise BenchError(f"{marker}: damaged ({error}); choose another --out") from error
         if not known:
@@ -80,9 +82,10 @@ class Store:
         return self.folder / "cache"
 
     def plan(self, trials: list[Trial]) -> None:
-        """Remember that these trials belong here, so that one that never runs shows as missing."""
-        known = self._planned() | {trial.key(): asdict(trial) for trial in trials}
-        write_atomically(self.folder / "plan.json", json.dumps(known, indent=1))
+        """Remember these trials beside those that have ended; one that never runs shows as missing."""
+        last = {trial.key(): asdict(trial) for trial in trials}
+        kept = {key: trial for key, trial in self._planned().items() if self.read(key) is not None}
+        write_atomically(self.folder / "plan.json", json.dumps(kept | last, indent=1))
 
     def request(self, options: dict[str, Any] | None = None) -> dict[str, Any]:
         """The options of the last `bench run` here, written where given."""
@@ -91,8 +94,7 @@ class Store:
             write_atomically(path, json.dumps(options, indent=1))
         if not path.is_file():
             raise BenchError(f"{self.folder}: no run to resume here; start one without --resume")
-        found: dict[str, Any] = json.loads(path.read_text())
-        return found
+        return _read_json(path)
 
     def done(self, trial: Trial) -> bool:
         """Whether this trial has its scores."""
@@ -102,10 +104,7 @@ class Store:
     def read(self, key: str) -> dict[str, Any] | None:
         """A trial's record, None where it has not ended."""
         path = self.folder / "trials" / key / "result.json"
-        if not path.is_file():
-            return None
-        record: dict[str, Any] = json.loads(path.read_text())
-        return record
+        return _read_json(path) if path.is_file() else None
 
     def write(self, trial: Trial, result: Result, device: str) -> None:
         """Write a trial's folder; `result.json` comes last, whole or not at all."""
@@ -121,6 +120,7 @@ class Store:
         reconstructions = record.pop("reconstructions")
         if reconstructions is not None:
             np.save(folder / "reconstructions.npy", reconstructions)
+        (folder / "traceback.txt").unlink(missing_ok=True)
         if text := record.pop("traceback"):
             (folder / "traceback.txt").write_text(text)
         write_atomically(folder / "result.json", json.dumps(record, indent=1))
@@ -144,12 +144,12 @@ class Store:
         """One row a planned trial; results/README.md says what each column means."""
         rows = [_row(key, record) for key, record in self.records().items()]
         by = [*CELL, "seed"]
-        return pd.DataFrame(rows).sort_values(by, kind="stable", ignore_index=True)
+        table = pd.DataFrame(rows).astype({"fraction": float})
+        return table.sort_values(by, kind="stable", ignore_index=True)
 
     def _planned(self) -> dict[str, Any]:
         path = self.folder / "plan.json"
-        planned: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
-        return planned
+        return _read_json(path) if path.is_file() else {}
 
 
 def read_rows(path: Path) -> pd.DataFrame:
@@ -160,7 +160,7 @@ def read_rows(path: Path) -> pd.DataFrame:
         rows = pd.read_csv(path)
     except (OSError, ValueError) as error:
         raise BenchError(f"{path}: cannot be read as rows ({error}); name a results folder or its rows.csv") from error
-    lacking = [c for c in [*CELL, "seed", "status", *SCORES] if c not in rows]
+    lacking = [c for c in [*CELL, "seed", "status", "split", "n_test", *SCORES] if c not in rows]
     if lacking:
         raise BenchError(f"{path}: lacks the columns {', '.join(lacking)}; name a rows.csv that bench wrote")
     return rows
@@ -169,16 +169,29 @@ def read_rows(path: Path) -> pd.DataFrame:
 def write_atomically(path: Path, text: str) -> None:
     """Write a file that readers see whole or not at all."""
     aside = path.with_name(f".{path.name}.{os.getpid()}")
-    with aside.open("w") as handle:
-        handle.write(text)
-        handle.flush()
-        os.fsync(handle.fileno())
-    aside.replace(path)
+    try:
+        with aside.open("w") as handle:
+            handle.write(text)
+            handle.flush()
+            os.fsync(handle.fileno())
+        aside.replace(path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(path.read_text())
+    except ValueError as error:
+        raise BenchError(f"{path}: damaged ({error}); delete it, and what it held runs again") from error
+    return found
 
 
 def _row(key: str, record: dict[str, Any]) -> dict[str, Any]:
     trial = record["trial"]
     row: dict[str, Any] = {name: trial[name] for name in ("dataset", "protocol")} | trial["budget"]
+    row["data"] = digest(trial["fingerprint"], trial["test_share"])[:8]
     row |= {name: trial[name] for name in ("method", "variant", "fraction", "seed")}
     row |= {"status": record["status"], "error": record.get("error", "")}
     for group, columns in (("counts", COUNTS), ("scores", SCORES), ("costs", COSTS)):

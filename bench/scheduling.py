@@ -6,6 +6,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Callable
+from contextlib import chdir
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -74,11 +75,12 @@ def run_ray(trials: list[Trial], runtime: Runtime, store: Store, resources: Reso
     }
     import ray
     from ray import tune
+    from ray.exceptions import RayTaskError
 
     class Watch(tune.Callback):
         """Tells the driver how each trial ended; Tune pickles it, without what belongs to this process."""
 
-        def __init__(self, on_done: OnDone, on_death: OnDone) -> None:
+        def __init__(self, on_done: OnDone, on_death: Callable[[Trial, Exception | None], None]) -> None:
             self.on_done, self.on_death = on_done, on_death
 
         def __getstate__(self) -> dict[str, Any]:
@@ -88,24 +90,27 @@ def run_ray(trials: list[Trial], runtime: Runtime, store: Store, resources: Reso
             self.on_done(Trial.from_dict(trial.config["trial"]))
 
         def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            self.on_death(Trial.from_dict(trial.config["trial"]))
+            self.on_death(Trial.from_dict(trial.config["trial"]), trial.get_error())
 
-    def on_death(trial: Trial) -> None:
-        store.write(trial, Result("failed", "the worker process died (killed, or out of memory)"), runtime.device)
+    def on_death(trial: Trial, error: Exception | None) -> None:
+        text = "the worker process died (killed, or out of memory)"
+        if isinstance(error, RayTaskError):
+            text = f"{type(error.cause).__name__}: {error.cause}".partition("\n")[0]
+        store.write(trial, Result("failed", text, str(error)), runtime.device)
         on_done(trial)
 
     logging.getLogger("ray").setLevel(logging.ERROR)
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if resources.address is None:
-        ray.init(
-            num_cpus=usable_cpus(),
-            include_dashboard=False,
-            object_store_memory=200 * 2**20,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            configure_logging=False,
-        )
+        options |= {"num_cpus": usable_cpus(), "include_dashboard": False, "object_store_memory": 200 * 2**20}
     else:
-        ray.init(address=resources.address, log_to_driver=False, logging_level=logging.ERROR)
+        options["address"] = resources.address
+    try:
+        # Workers look for code in the folder that Ray starts from: not in a checkout that the user stands in by chance.
+        with chdir(store.folder):
+            ray.init(**options)
+    except ConnectionError as error:
+        raise BenchError(f"--address {resources.address}: no Ray cluster answers there ({error})") from error
     try:
         _check_resources(ray.cluster_resources(), resources)
         with tempfile.TemporaryDirectory(prefix="bench-") as scratch:

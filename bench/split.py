@@ -28,7 +28,7 @@ class Split:
     validation: IntArray
     validation_labelled: IntArray
     test: IntArray
-    by: str  # "tomogram" or "particle"
+    by: str  # "particle", "tomogram", or "tomogram, validation by particle"
 
     def hash(self) -> str:
         """Names this split in the rows; equal splits have equal hashes."""
@@ -45,6 +45,7 @@ def make_split(
     test_share: float,
     validation_share: float | None,
     tomogram_ids: StrArray | None = None,
+    class_names: tuple[str, ...] | None = None,
 ) -> Split:
     """Split a data set for one trial.
 
@@ -54,27 +55,34 @@ def make_split(
     Raises BenchError where a class would be left without a label.
     """
     rng = numpy_generator(seed, "split")
+    everything = np.arange(len(labels))
     if tomogram_ids is not None and len(np.unique(tomogram_ids)) > 1:
-        outside, test = _split_tomograms(labels, tomogram_ids, test_share, rng)
-        by = "tomogram"
+        outside, test = _split_tomograms(everything, labels, tomogram_ids, test_share, rng)
+        try:
+            train, validation = _split_tomograms(outside, labels, tomogram_ids, VALIDATION_SHARE, rng)
+            by = "tomogram"
+        except BenchError:  # too few are left: only the test set is of tomograms by themselves
+            train, validation = _split_classes(outside, labels, VALIDATION_SHARE, rng)
+            by = "tomogram, validation by particle"
     else:
-        outside, test = _split_classes(np.arange(len(labels)), labels, test_share, rng)
+        outside, test = _split_classes(everything, labels, test_share, rng)
+        train, validation = _split_classes(outside, labels, VALIDATION_SHARE, rng)
         by = "particle"
-    train, validation = _split_classes(outside, labels, VALIDATION_SHARE, rng)
     # Fixed orders, one a class: a smaller fraction takes a shorter prefix, so that the subsets nest.
     labelled: list[IntArray] = []
     validation_labelled: list[IntArray] = []
     for c in np.unique(labels):
         ours = rng.permutation(train[labels[train] == c])
         theirs = rng.permutation(validation[labels[validation] == c])
-        n_train, n_validation = 0, len(theirs)
+        n_train, n_validation = 0, 0
         if fraction is not None:
             budget = round(fraction / 100 * (len(ours) + len(theirs)))
             n_train, n_validation = _spend(budget, len(ours), len(theirs), validation_share)
             if n_train < 1:
+                name, n = class_names[c] if class_names else c, len(ours) + len(theirs)
                 raise BenchError(
-                    f"fraction {fraction:g} leaves class {c} with {budget} label(s) of {len(ours) + len(theirs)} "
-                    f"training volumes, too few to train and validate; raise --fractions or add volumes"
+                    f"fraction {fraction:g} leaves class {name} with {budget} label(s) of {n} training volumes, "
+                    f"too few to train and validate; raise --fractions or add volumes"
                 )
         labelled.append(ours[:n_train])
         validation_labelled.append(theirs[:n_validation])
@@ -108,20 +116,20 @@ def _split_classes(
 
 
 def _split_tomograms(
-    labels: IntArray, tomogram_ids: StrArray, share: float, rng: np.random.Generator
+    members: IntArray, labels: IntArray, tomogram_ids: StrArray, share: float, rng: np.random.Generator
 ) -> tuple[IntArray, IntArray]:
     """(kept, taken): whole tomograms, of 200 random drawings the one whose class shares are nearest to `share`."""
-    names, tomogram = np.unique(tomogram_ids, return_inverse=True)
-    classes = len(np.unique(labels))
-    counts = np.zeros((len(names), classes))
-    np.add.at(counts, (tomogram, np.unique(labels, return_inverse=True)[1]), 1)
+    names, tomogram = np.unique(tomogram_ids[members], return_inverse=True)
+    classes, kind = np.unique(labels[members], return_inverse=True)
+    counts = np.zeros((len(names), len(classes)))
+    np.add.at(counts, (tomogram, kind), 1)
     total = counts.sum(0)
     best, best_error = None, np.inf
     for _ in range(200):
         order = rng.permutation(len(names))
-        sizes = counts[order].sum(1).cumsum() / len(labels)
-        n = min(max(1, int(np.searchsorted(sizes, share)) + 1), len(names) - 1)
-        for size in {max(1, n - 1), n}:
+        sizes = counts[order].sum(1).cumsum() / len(members)
+        n = min(int(np.searchsorted(sizes, share)) + 1, len(names) - 1)
+        for size in {max(1, n - 1), n} - {0}:
             taken = order[:size]
             got = counts[taken].sum(0)
             if (got == 0).any() or (total - got < 3).any():
@@ -134,5 +142,5 @@ def _split_tomograms(
             "no division of the tomograms leaves every class on both sides of the test split; "
             "add tomograms, merge rare classes, or drop the tomogram ids"
         )
-    is_test = np.isin(tomogram, best)
-    return np.flatnonzero(~is_test).astype(np.int64), np.flatnonzero(is_test).astype(np.int64)
+    inside = np.isin(tomogram, best)
+    return members[~inside].astype(np.int64), members[inside].astype(np.int64)

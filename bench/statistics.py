@@ -25,11 +25,6 @@ class Interval(NamedTuple):
     high: float
     n: int
 
-    @property
-    def half_width(self) -> float:
-        """Half the interval's width."""
-        return (self.high - self.low) / 2
-
 
 def t_interval(values: Values) -> Interval:
     """Mean over seeds with Student's t interval, ddof = 1."""
@@ -42,7 +37,10 @@ def t_interval(values: Values) -> Interval:
 
 
 def bootstrap_interval(differences: Values) -> Interval:
-    """Mean of paired differences with a percentile bootstrap interval over the pairs (10,000 drawings, fixed seed)."""
+    """Mean of paired differences with a percentile bootstrap interval over the pairs (10,000 drawings, fixed seed).
+
+    For six pairs or more: below that it hardly leaves the range of the pairs, and `t_interval` is the honest one.
+    """
     n = len(differences)
     mean = float(np.mean(differences)) if n else math.nan
     if n < 2:
@@ -84,17 +82,28 @@ def cells(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def paired_differences(rows: pd.DataFrame) -> pd.DataFrame:
-    """Accuracy of each method minus each other's on the same split and seed, with a bootstrap interval per cell."""
+    """Accuracy of each method minus each other's on the same split and seed, with a 95 % interval per cell.
+
+    A bootstrap interval over the pairs, or Student's t for fewer than six.
+    """
     done = rows[(rows["status"] == "done") & rows["accuracy"].notna()]
     lines = []
     for cell, group in done.groupby([*COMPARISON, "fraction"], sort=False):
         wide = group.pivot_table(index="seed", columns="variant", values="accuracy", sort=False)
         for i, a in enumerate(wide.columns):
             for b in wide.columns[i + 1 :]:
-                interval = bootstrap_interval((wide[a] - wide[b]).dropna().to_numpy(dtype=float))
+                pairs = (wide[a] - wide[b]).dropna().to_numpy(dtype=float)
+                kind = "bootstrap" if len(pairs) >= 6 else "t"
+                interval = bootstrap_interval(pairs) if kind == "bootstrap" else t_interval(pairs)
                 line = dict(zip([*COMPARISON, "fraction"], cell)) | {"method": a, "minus": b}
                 lines.append(
                     line
-                    | {"difference": interval.mean, "low": interval.low, "high": interval.high, "pairs": interval.n}
+                    | {
+                        "difference": interval.mean,
+                        "low": interval.low,
+                        "high": interval.high,
+                        "pairs": interval.n,
+                        "interval": kind,
+                    }
                 )
     return pd.DataFrame(lines)

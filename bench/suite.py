@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from bench import registry, report
-from bench.cache import Cache
+from bench.cache import Cache, code_digest
 from bench.dataset import Dataset, Subtomograms
 from bench.errors import BenchError
 from bench.networks import Backbone
@@ -61,7 +62,9 @@ class Plan:
 def check(request: Request) -> Plan:
     """Resolve every name and number of a request; raises BenchError for the first that cannot be."""
     methods = registry.names(registry.METHODS, request.methods)
-    dataset_name = registry.names(registry.DATASETS, request.dataset)[0]
+    dataset_name, *others = registry.names(registry.DATASETS, request.dataset)
+    if others:
+        raise BenchError(f"--dataset {request.dataset}: one data set a run; results of several may share an --out")
     fractions = _fractions(request.fractions)
     device = choose_device(request.device)
     profile = profile_named(request.profile or ("paper" if device == "cuda" else "quick"))
@@ -109,7 +112,7 @@ def run(request: Request, reporter: Reporter) -> bool:
         reporter.note(f"bench run {request}")
         folder = _prepare_data(plan.dataset, store, reporter)
         subtomograms = Subtomograms.open(folder)
-        plan.trials = _trials(plan, subtomograms)
+        plan.trials = _trials(plan, subtomograms, Subtomograms.saved_fingerprint(folder))
         store.plan(plan.trials)
         store.request(asdict(request))
         runtime = Runtime(folder, store.cache_folder, plan.resources.device, request.cpus_per_trial)
@@ -121,7 +124,7 @@ def run(request: Request, reporter: Reporter) -> bool:
         reporter.say(f"Took {duration(time.monotonic() - began)}. Open {store.folder / 'report.html'}")
     failed = rows[rows["status"] != "done"]
     for _, row in failed.iterrows():
-        label = f"{row['protocol']} {row['variant']} {row['fraction']} % seed {row['seed']}"
+        label = f"{row['protocol']} {row['variant']} {row['fraction']:g} % seed {row['seed']}"
         reporter.say(f"{row['status']}: {label}: {row['error']} ({store.folder / 'trials' / row['trial']})")
     return failed.empty
 
@@ -129,9 +132,8 @@ def run(request: Request, reporter: Reporter) -> bool:
 def _run_missing(plan: Plan, runtime: Runtime, store: Store, reporter: Reporter, backend: str) -> None:
     missing = [trial for trial in plan.trials if not store.done(trial)]
     finished = len(plan.trials) - len(missing)
-    text = (
-        f"{len(plan.trials)} trials: {len(plan.methods)} methods × {len(plan.fractions)} fractions × {plan.seeds} seeds"
-    )
+    fractions = ", ".join(f"{fraction:g}" for fraction in plan.fractions)
+    text = f"{len(plan.trials)} trials: {len(plan.methods)} methods, {fractions} % labelled, {plan.seeds} seeds"
     text += f" (protocol {', '.join(p.name for p in plan.protocols)}; profile {plan.profile.name})"
     reporter.say(text + (f"; {finished} finished before, {len(missing)} to run" if finished else ""))
     if not missing:
@@ -194,16 +196,17 @@ def _prepare_data(dataset: Dataset, store: Store, reporter: Reporter) -> Path:
     return Cache(store.cache_folder).entry("data", dataset.key(), make)
 
 
-def _trials(plan: Plan, subtomograms: Subtomograms) -> list[Trial]:
+def _trials(plan: Plan, subtomograms: Subtomograms, fingerprint: str) -> list[Trial]:
     """Every trial of the plan; raises BenchError where a box or a fraction cannot be used."""
     Backbone(subtomograms.side, len(subtomograms.class_names))
-    fingerprint = subtomograms.fingerprint()
     trials = []
     for protocol in plan.protocols:
         for name in plan.methods:
             changed = plan.settings.get(name, {})
             method = registry.method(name, changed)
-            described = ", ".join(f"{key}={getattr(method, key)}" for key in sorted(changed))
+            default = registry.method(name)
+            differing = [key for key in sorted(changed) if getattr(method, key) != getattr(default, key)]
+            described = ", ".join(f"{key}={getattr(method, key)}" for key in differing)
             for fraction in plan.fractions if method.needs_labels else [None]:
                 for seed in range(plan.seeds):
                     trial = Trial(
@@ -217,6 +220,7 @@ def _trials(plan: Plan, subtomograms: Subtomograms) -> list[Trial]:
                         fraction=fraction,
                         seed=seed,
                         budget=plan.profile.budget,
+                        code=code_digest(sys.modules[type(method).__module__]),
                     )
                     split_of(trial, subtomograms)
                     trials.append(trial)

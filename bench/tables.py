@@ -53,9 +53,9 @@ class Table:
 
 
 def comparison_title(comparison: tuple[object, ...]) -> str:
-    """Names the data and the terms: "phantoms 16³ SNR 0.1 · fair"."""
-    dataset, protocol, epochs, batch_size, filters = comparison
-    return f"{dataset} · {protocol} ({epochs} epochs, batch {batch_size}, {filters} filters)"
+    """Names the data and the terms: "phantoms 16³ SNR 0.1 · fair (3 epochs, batch 16, 16 filters, data 1a2b3c4d)"."""
+    dataset, protocol, epochs, batch_size, filters, data = comparison
+    return f"{dataset} · {protocol} ({epochs} epochs, batch {batch_size}, {filters} filters, data {data})"
 
 
 def accuracy_table(rows: pd.DataFrame) -> Table:
@@ -120,14 +120,14 @@ def _title(method: str, variant: str) -> str:
 def _percent(cell: pd.Series) -> str:
     text = f"{100 * cell['accuracy']:.1f}"
     if not math.isnan(cell["accuracy_low"]):
-        text += f" ± {50 * (cell['accuracy_high'] - cell['accuracy_low']):.1f}"
+        text += f" ± {100 * (cell['accuracy_high'] - cell['accuracy']):.1f}"
     return _marked(text, cell)
 
 
 def _error(cell: pd.Series) -> str:
     text = f"{cell['mse']:.4f}"
     if not math.isnan(cell["mse_low"]):
-        text += f" ± {(cell['mse_high'] - cell['mse_low']) / 2:.4f}"
+        text += f" ± {cell['mse_high'] - cell['mse']:.4f}"
     return _marked(text, cell)
 
 

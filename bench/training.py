@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
@@ -16,9 +17,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench import __version__
 from bench.augment import wedge_preserving_views
-from bench.cache import Cache, digest
+from bench.cache import Cache, code_digest, digest
 from bench.networks import Backbone, initialise
 from bench.protocol import Budget
 from bench.protocol import Protocol as Rules
@@ -132,6 +132,12 @@ class Trainer:
         """Optimiser steps of a pass over the whole training part."""
         return math.ceil(self.n_train / self.budget.batch_size)
 
+    @property
+    def first_half(self) -> float:
+        """The share of the budget, about a half, that is a whole number of steps."""
+        steps = self.budget.epochs * self.steps_per_epoch
+        return (steps // 2) / steps
+
     def initialise(self, network: NetworkT, name: str = "network") -> NetworkT:
         """Draw the network's weights from this trial's seed and move it to the device."""
         initialise(network, torch_generator(self.seed, "weights", name), self.rules.keras_style)
@@ -163,7 +169,7 @@ class Trainer:
         """What `make` trains, once a seed: later trials (other fractions, other methods) read it from the cache.
 
         `make` must depend on the volumes, the seed, the protocol and the budget only, never on a label.
-        `share` of its cost counts as this trial's.
+        `share` of its cost counts as this trial's. The code that trains it is part of the entry's name.
         """
         before = (self.seconds, self.steps, self.volumes_seen)
         if self.rehearsal:
@@ -176,8 +182,9 @@ class Trainer:
             took = [now - then for now, then in zip((self.seconds, self.steps, self.volumes_seen), before)]
             (folder / "cost.json").write_text(json.dumps({"took": took, "history": self.history}))
 
-        parts = (asdict(self.rules), asdict(self.budget), asdict(self.backbone), self.seed, self.data_key, __version__)
-        folder = self.cache.entry(name, digest(name, *parts), fill)
+        parts = (asdict(self.rules), asdict(self.budget), asdict(self.backbone), self.seed, self.data_key)
+        key = digest(name, *parts, code_digest(sys.modules[make.__module__]))
+        folder = self.cache.entry(name, key, fill)
         cost = json.loads((folder / "cost.json").read_text())
         history = [Check(*row) for row in cost["history"]]
         self.history = history[: math.ceil(share * len(history))]
@@ -189,7 +196,7 @@ class Trainer:
 
 
 class Run(Generic[NetworkT]):
-    """One training in progress: `epoch` takes it on, `best` gives the network that validation chose."""
+    """One training in progress: `advance` takes it to its next check, `best` gives what validation chose."""
 
     def __init__(
         self,
@@ -203,54 +210,54 @@ class Run(Generic[NetworkT]):
         self.trainer = trainer
         self.network = network
         self.loss = loss
-        self.epochs_left = self.epochs = epochs
+        self.epochs = epochs
+        self.epochs_done = 0.0
+        self.steps_done = 0
         self.learning_rate = learning_rate
         self.optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate, betas=(0.9, 0.99), fused=True)
         self.order = torch_generator(trainer.seed, "order", name)  # which volumes, which views
         self.noise = torch.Generator(trainer.device).manual_seed(derive(trainer.seed, "noise", name))
         self.best_loss = math.inf
-        self.best_weights: Weights = {}
+        self.best_weights: Weights = _copy(network)
         self.checks_since_best = 0
-        self.steps_done = 0
 
     def train_on(self, data: TrainingData) -> None:
-        """Train on these volumes and labels from the next epoch on."""
+        """Train on these volumes and labels from now on."""
         self.data = data
         self.labelled = Stream((data.labels != UNLABELLED).nonzero().flatten().cpu(), self.order)
         self.unlabelled = Stream((data.labels == UNLABELLED).nonzero().flatten().cpu(), self.order)
 
     def fork(self, name: str, share: float) -> Run[NetworkT]:
         """A copy that trains on by itself for `share` of the trial's budget, with random numbers of its own."""
-        network = copy.deepcopy(self.network)
-        twin = Run(self.trainer, network, self.loss, name, share * self.trainer.budget.epochs, self.learning_rate)
+        epochs = share * self.trainer.budget.epochs
+        twin = Run(self.trainer, copy.deepcopy(self.network), self.loss, name, epochs, self.learning_rate)
         twin.optimizer.load_state_dict(copy.deepcopy(self.optimizer.state_dict()))
         twin.best_loss, twin.best_weights = self.best_loss, self.best_weights
         twin.train_on(self.data)
         return twin
 
-    def epoch(self) -> bool:
-        """Train and validate for one epoch; False, with nothing done, once budget or patience is used up."""
+    def advance(self, until: float | None = None) -> bool:
+        """Train to the next check, at most to `until` epochs; False, with nothing done, once the training is over.
+
+        A check comes after each epoch or, where steps are equal for all, after each quarter of one.
+        """
+        end = self.epochs if until is None else until
         patience = self.trainer.rules.patience
-        if self.epochs_left < 1e-6 or (patience is not None and self.checks_since_best >= patience):
+        if self.epochs_done > end - 1e-6 or (patience is not None and self.checks_since_best >= patience):
             return False
-        began = time.perf_counter()
-        batches = self._epoch_of_batches()
         if self.trainer.rehearsal:
-            self._rehearse(batches)
-        else:
-            # Where steps are equal, an epoch is long next to a small set of labels: look more often.
-            checks = CHECKS_PER_EPOCH if self.trainer.rules.equal_steps else 1
-            for part in range(checks):
-                some = batches[len(batches) * part // checks : len(batches) * (part + 1) // checks]
-                if some:
-                    self._check(sum(float(self._step(indices)) for indices in some) / len(some))
-            self.trainer.seconds += time.perf_counter() - began
-        self.epochs_left -= min(1.0, self.epochs_left)
+            self._rehearse(end)
+            return True
+        began = time.perf_counter()
+        batches = self._batches(end)
+        if batches:
+            self._check(sum(float(self._step(indices)) for indices in batches) / len(batches))
+        self.trainer.seconds += time.perf_counter() - began
         return True
 
-    def finish(self, epochs_left: float = 0.0) -> Run[NetworkT]:
-        """Train until the budget is used, or only `epochs_left` of it is."""
-        while self.epochs_left > epochs_left + 1e-6 and self.epoch():
+    def finish(self, until: float | None = None) -> Run[NetworkT]:
+        """Train to the end, or to `until` epochs."""
+        while self.advance(until):
             pass
         return self
 
@@ -259,31 +266,28 @@ class Run(Generic[NetworkT]):
         self.network.load_state_dict(self.best_weights)
         return self.network.eval()
 
-    def _epoch_of_batches(self) -> list[Tensor]:
-        """Indices of each batch of the coming epoch, or of what is left of the budget."""
-        size = self.trainer.budget.batch_size
+    def _batches(self, end: float) -> list[Tensor]:
+        """Indices of each batch up to the next check."""
+        size, per_epoch = self.trainer.budget.batch_size, self.trainer.steps_per_epoch
         if not self.trainer.rules.equal_steps:
+            self.epochs_done += 1
             order = torch.randperm(len(self.data.labels), generator=self.order)
             batches = list(order.split(size))
             return batches if len(batches[-1]) > 1 or len(batches) == 1 else batches[:-1]  # BatchNorm needs two
         # Half the batch is labelled, for every method; one that knows no labels fills the whole of it.
         from_labelled = size // 2 if len(self.labelled.indices) else 0
         from_unlabelled = size - from_labelled if len(self.unlabelled.indices) else 0
-        steps = max(1, round(min(1.0, self.epochs_left) * self.trainer.steps_per_epoch))
+        self.epochs_done = min(self.epochs_done + 1 / CHECKS_PER_EPOCH, end)
+        steps = round(self.epochs_done * per_epoch) - self.steps_done
         return [
             torch.cat([self.labelled.take(from_labelled), self.unlabelled.take(from_unlabelled)]) for _ in range(steps)
         ]
-
-    def _decay(self) -> float:
-        """A linear rise over the first tenth of this training, then half a cosine to 0."""
-        done = (self.steps_done + 1) / max(1, round(self.epochs * self.trainer.steps_per_epoch))
-        return min(10 * done, 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
 
     def _step(self, indices: Tensor) -> Tensor:
         """One optimiser step on the volumes at `indices`; returns the loss."""
         if self.trainer.rules.decay:
             self.optimizer.param_groups[0]["lr"] = self.learning_rate * self._decay()
-            self.steps_done += 1
+        self.steps_done += 1
         indices = indices.to(self.trainer.device)
         volumes = self.data.volumes[indices]
         if self.trainer.rules.augment and volumes.ndim == 5:
@@ -297,6 +301,11 @@ class Run(Generic[NetworkT]):
         self.trainer.volumes_seen += len(indices)
         return loss.detach()
 
+    def _decay(self) -> float:
+        """A linear rise over the first tenth of this training, then half a cosine to 0."""
+        done = (self.steps_done + 1) / max(1, round(self.epochs * self.trainer.steps_per_epoch))
+        return min(10 * done, 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
+
     def _check(self, training_loss: float) -> None:
         """Validate, and keep the weights where they are the best so far."""
         loss = self.validate()
@@ -304,9 +313,9 @@ class Run(Generic[NetworkT]):
         if not (math.isfinite(training_loss) and math.isfinite(loss)):
             raise FloatingPointError(f"the loss became {training_loss:g} (validation {loss:g}) in training")
         self.checks_since_best += 1
-        if loss < self.best_loss or not self.best_weights:
+        if loss < self.best_loss:
             self.best_loss = loss
-            self.best_weights = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
+            self.best_weights = _copy(self.network)
             self.checks_since_best = 0
 
     @torch.inference_mode()
@@ -328,18 +337,24 @@ class Run(Generic[NetworkT]):
         logits = in_batches(network.logits, data.validation_volumes[known])
         return float(F.cross_entropy(logits, data.validation_labels[known]))
 
-    def _rehearse(self, batches: list[Tensor]) -> None:
+    def _rehearse(self, end: float) -> None:
         """Time two steps and a validation, and count them for the whole of this training."""
+        rules = self.trainer.rules
+        left = end - self.epochs_done
+        batches = self._batches(self.epochs_done + 1 / CHECKS_PER_EPOCH) or [torch.arange(2)]
+        steps = left * (self.trainer.steps_per_epoch if rules.equal_steps else len(batches))
         self._step(batches[0])
         began = time.perf_counter()
         self._step(batches[0])
         step = time.perf_counter() - began
         self.validate()
         check = time.perf_counter() - began - step
-        checks = CHECKS_PER_EPOCH if self.trainer.rules.equal_steps else 1
-        self.trainer.seconds += self.epochs_left * (len(batches) * step + checks * check)
-        self.epochs_left = 0.0
-        self.best_weights = self.network.state_dict()
+        self.trainer.seconds += steps * step + left * (CHECKS_PER_EPOCH if rules.equal_steps else 1) * check
+        self.epochs_done = end
+
+
+def _copy(network: nn.Module) -> Weights:
+    return {k: v.detach().clone() for k, v in network.state_dict().items()}
 
 
 def in_batches(function: Callable[[Tensor], Tensor], volumes: Tensor) -> Tensor:

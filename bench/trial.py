@@ -41,6 +41,7 @@ class Trial:
     fraction: float | None  # labelled volumes in % of the training set; None for a method without labels
     seed: int
     budget: Budget
+    code: str  # hash of the code that trains it
 
     def key(self) -> str:
         """Hash of the settings and of the protocol's rules: the name of the trial's folder."""
@@ -119,6 +120,7 @@ def split_of(trial: Trial, subtomograms: Subtomograms) -> Split:
         trial.test_share,
         PROTOCOLS[trial.protocol].validation_share,
         subtomograms.tomogram_ids,
+        subtomograms.class_names,
     )
 
 
@@ -238,5 +240,5 @@ def _peak_memory_in_mebibytes(device: str) -> float:
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 2**10
-    except OSError:
+    except (OSError, StopIteration):
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10

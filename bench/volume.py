@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import warnings
 import zlib
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -59,8 +60,12 @@ def write(path: Path, volume: Volume) -> None:
 
 
 def find(folder: Path) -> list[Path]:
-    """The volume files right inside `folder`, sorted by name."""
-    return sorted(p for p in folder.iterdir() if p.name.lower().endswith(SUFFIXES) and p.is_file())
+    """The volume files right inside `folder`, sorted by name; raises BenchError where one stands there twice."""
+    paths = sorted(p for p in folder.iterdir() if p.name.lower().endswith(SUFFIXES) and p.is_file())
+    for one, other in pairwise(sorted(paths, key=stem)):
+        if stem(one) == stem(other):
+            raise BenchError(f"{one} and {other.name}: the same volume twice? keep one of them, or rename it")
+    return paths
 
 
 def stem(path: Path) -> str:

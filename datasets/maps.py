@@ -21,6 +21,7 @@ class Maps(Dataset):
     per_class: int = 300
     snr: float = 0.5
     seed: int = 0  # of poses and noise
+    threshold: float = 0.0  # density at and below it is background (the contour level of a map with a noise floor)
 
     def sources(self) -> list[Path]:
         """Every map in the folder."""
@@ -37,9 +38,16 @@ class Maps(Dataset):
             voxels, voxel_size = volume.read(path)
             if voxel_size <= 0:
                 raise BenchError(f"{path}: the header gives no voxel size; write it into the header")
-            if voxels.max() <= 0:
-                raise BenchError(f"{path}: no positive density; invert the map")
-            densities.append(Density(volume.stem(path), voxels.clip(0), voxel_size))
+            density = (voxels - self.threshold).clip(0)
+            if not density.any():
+                raise BenchError(f"{path}: no density above {self.threshold:g}; invert it, or set maps.threshold lower")
+            inner = density[2:-2, 2:-2, 2:-2].sum(dtype=float)
+            if inner < 0.9 * density.sum(dtype=float):
+                raise BenchError(
+                    f"{path}: more than a tenth of the density lies at the edge of the map; "
+                    f"set --set maps.threshold=LEVEL (its contour level), or mask it"
+                )
+            densities.append(Density(volume.stem(path), density, voxel_size))
         title = f"maps {self.box}³ SNR {self.snr:g}"
         extent = common_extent(densities)
         return simulate(densities, Imaging(snr=self.snr), self.box, self.per_class, extent, self.seed, title, report)

@@ -33,16 +33,18 @@ class Autoencoder(Method):
         return self.trained(data, trainer)
 
     def trained(self, data: TrainingData, trainer: Trainer, share: float = 1.0) -> AutoencoderNetwork:
-        """This seed's one autoencoder, as validation chose it from the whole (1) or the first half (0.5) of its run."""
+        """This seed's one autoencoder, as validation chose it from the whole of its run (share 1) or its first half."""
         network = trainer.initialise(self.build(trainer.backbone), "autoencoder")
         stages = trainer.shared("autoencoder", lambda: self._stages(network, data, trainer), share)
-        stage = f"{share:g}."
+        stage = "whole." if share == 1 else "half."
         network.load_state_dict({k.removeprefix(stage): v for k, v in stages.items() if k.startswith(stage)})
         return network.eval()
 
     def _stages(self, network: AutoencoderNetwork, data: TrainingData, trainer: Trainer) -> dict[str, Tensor]:
         run = trainer.start(network, self.loss, data.without_labels(), "autoencoder")
-        half = dict(run.finish(epochs_left=trainer.budget.epochs / 2).best_weights)
+        half = dict(run.finish(until=trainer.first_half * trainer.budget.epochs).best_weights)
         whole = run.finish().best_weights
         # A copy of each: both stages are the same tensors where the first half held the best check.
-        return {f"{stage}.{k}": v.clone() for stage, best in (("0.5", half), ("1", whole)) for k, v in best.items()}
+        return {
+            f"{stage}.{k}": v.clone() for stage, best in (("half", half), ("whole", whole)) for k, v in best.items()
+        }

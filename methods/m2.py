@@ -67,7 +67,7 @@ class M2(Method):
         return self._fit_stack(data, trainer)
 
     def _fit_stack(self, data: TrainingData, trainer: Trainer) -> nn.Module:
-        """M1 once a seed; M2 at learning rate 3e-4 for 30 times the epochs (3,000 beside the paper's 100).
+        """M1 once a seed; then M2 at learning rate 3e-4 for 30 times the epochs (3,000 beside the paper's 100).
 
         Kingma's code draws M1's features anew in each epoch; here they are M1's means, as when it predicts.
         """
@@ -80,7 +80,7 @@ class M2(Method):
             features = in_batches(m1.features, data.volumes).clone()
             validation = in_batches(m1.features, data.validation_volumes).clone()
         labels, classes = data.labels, trainer.backbone.n_classes
-        units = 300 if int((labels != UNLABELLED).sum()) < 10 * classes else 500  # theirs: 300 at the fewest labels
+        units = 300 if int((labels != UNLABELLED).sum()) <= 10 * classes else 500  # theirs: 300 at the fewest labels
         network = trainer.initialise(FeatureM2(classes, units), "m2")
         on_features = TrainingData(features, labels, validation, data.validation_labels)
         epochs = 30 * trainer.budget.epochs
@@ -189,8 +189,8 @@ class M1(nn.Module):
 
     def reconstruct(self, volumes: Tensor) -> Tensor:
         """(b, 1, n, n, n) → the same shape."""
-        rebuilt: Tensor = self.p_x(self.features(volumes))
-        return rebuilt.view(volumes.shape)
+        rebuilt: Tensor = self.p_x(self.features(volumes)).view(volumes.shape)
+        return rebuilt
 
     def loss(self, batch: Batch) -> Tensor:
         """The variational bound (Kingma et al. 2014, Eq. 3), negative, in nats a voxel."""

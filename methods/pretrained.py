@@ -32,8 +32,8 @@ class Pretrained(Method):
         autoencoder a seed serves all fractions. Where steps are equal for all methods, the autoencoder's first half
         and a fine-tuning of the other half make up the budget.
         """
-        share = 0.5 if trainer.rules.equal_steps else 1.0
-        autoencoder = Autoencoder().trained(data, trainer, share)
+        before, after = (trainer.first_half, 1 - trainer.first_half) if trainer.rules.equal_steps else (1.0, 1.0)
+        autoencoder = Autoencoder().trained(data, trainer, before)
         network = trainer.initialise(self.build(trainer.backbone))
         network.encoder.convolutions.load_state_dict(autoencoder.encoder.convolutions.state_dict())
-        return trainer.start(network, self.loss, data.labelled(), "fine-tuning", share).finish().best()
+        return trainer.start(network, self.loss, data.labelled(), "fine-tuning", after).finish().best()

@@ -45,16 +45,18 @@ class SelfTraining(Method):
     def _adopt(self, run: Run[ClassifierNetwork], data: TrainingData, threshold: float) -> Run[ClassifierNetwork]:
         given = data.labelled()
         hidden = data.volumes[data.labels == UNLABELLED]
-        while run.epoch():
-            with torch.inference_mode():
-                score, answer = in_batches(run.network.eval().logits, hidden).softmax(1).max(1)
-            sure = score > threshold
-            run.train_on(
-                TrainingData(
-                    torch.cat([given.volumes, hidden[sure]]),
-                    torch.cat([given.labels, answer[sure]]),
-                    given.validation_volumes,
-                    given.validation_labels,
-                )
-            )
+        if run.trainer.rules.equal_steps:  # it has learnt already
+            run.train_on(self._adopted(run, given, hidden, threshold))
+        while run.advance():
+            run.train_on(self._adopted(run, given, hidden, threshold))
         return run
+
+    @torch.inference_mode()
+    def _adopted(
+        self, run: Run[ClassifierNetwork], given: TrainingData, hidden: Tensor, threshold: float
+    ) -> TrainingData:
+        """The given volumes and those of the hidden ones that the classifier is sure of now."""
+        score, answer = in_batches(run.network.eval().logits, hidden).softmax(1).max(1)
+        sure = score > threshold
+        volumes, labels = torch.cat([given.volumes, hidden[sure]]), torch.cat([given.labels, answer[sure]])
+        return TrainingData(volumes, labels, given.validation_volumes, given.validation_labels)

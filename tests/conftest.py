@@ -17,6 +17,7 @@ from bench.trial import Runtime, Trial
 
 DATA = Path(os.environ.get("SUBTOMOBENCH_DATA", Path(__file__).parents[2] / "shared" / "data"))
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"no real input at {DATA}; set SUBTOMOBENCH_DATA")
+BENCH = Path(sys.executable).with_name("bench")
 TINY = ["--set", "phantoms.box=8", "--set", "phantoms.per_class=30", "--epochs", "1", "--seeds", "1"]
 
 
@@ -57,6 +58,7 @@ def make_trial(tiny: Subtomograms) -> Callable[..., Trial]:
             fraction=20.0 if made.needs_labels else None,
             seed=0,
             budget=Budget(epochs=1, batch_size=16, filters=4),
+            code="",
         )
         return replace(trial, **changes)  # type: ignore[arg-type]
 
@@ -68,7 +70,7 @@ def bench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
     """Call the command in this process: (exit code, standard output, standard error)."""
 
     def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["bench", *map(str, arguments)])
+        monkeypatch.setattr(sys, "argv", [str(BENCH), *map(str, arguments)])
         code = 0
         try:
             cli.main()

@@ -24,7 +24,7 @@ def _rows(seed: int = 0, noise: float = 0.03) -> pd.DataFrame:
     for method, level in LEVELS.items():
         for i, fraction in enumerate((5.0, 10.0, 20.0)):
             for s in range(3):
-                row = {"dataset": "d", "protocol": "fair", "epochs": 1, "batch_size": 8, "filters": 4}
+                row = {"dataset": "d", "protocol": "fair", "epochs": 1, "batch_size": 8, "filters": 4, "data": "x"}
                 row |= {"method": method, "variant": method, "fraction": fraction, "seed": s, "status": "done"}
                 row |= dict.fromkeys(["balanced_accuracy", "macro_f1", "nll", "ece"], 0.5)
                 row |= {"accuracy": level + 0.1 * i + noise * rng.normal(), "n_test": 800, "split": f"split{s}"}
@@ -45,6 +45,12 @@ def test_a_planted_loss_of_ten_points_is_found_in_its_method_alone() -> None:
 def test_false_alarms_are_rare() -> None:
     alarms = [any(v.regressed for v in check.compare(_rows(i), _rows(10_000 + i))) for i in range(200)]
     assert np.mean(alarms) <= 0.05
+
+
+def test_scores_that_vanish_are_a_regression() -> None:
+    new = _rows()
+    new.loc[new["variant"] == "m2", "accuracy"] = None
+    assert [v.name for v in check.compare(new, _rows()) if v.regressed] == ["d · fair · m2"]
 
 
 def test_a_worse_reconstruction_is_found() -> None:

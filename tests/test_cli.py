@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import TINY
+from conftest import BENCH, TINY
 
 from bench import scheduling, volume
 from bench.results import Store
@@ -26,7 +26,7 @@ Call = Callable[..., tuple[int, str, str]]
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished tiny run of every method, serial."""
     out = tmp_path_factory.mktemp("runs") / "out"
-    command = [sys.executable, "-m", "bench", "run", *TINY, "--fractions", "20,40", "--backend", "serial"]
+    command = [BENCH, "run", *TINY, "--fractions", "20,40", "--backend", "serial"]
     subprocess.run([*command, "--out", str(out)], check=True, capture_output=True, text=True)
     return out
 
@@ -48,11 +48,12 @@ def _boxes(folder: Path, classes: dict[str, tuple[int, ...]]) -> Path:
         (["--protocol", "nonsense"], ["nonsense", "fair"]),
         (["--profile", "nonsense"], ["nonsense", "quick"]),
         (["--backend", "nonsense"], ["nonsense", "serial"]),
+        (["--dataset", "phantoms,maps"], ["one data set"]),
         (["--fractions", "0"], ["--fractions 0"]),
         (["--fractions", "100.5"], ["100.5"]),
         (["--fractions", "abc"], ["abc"]),
         (["--fractions", "nan"], ["nan"]),
-        (["--fractions", "1", *TINY], ["class", "--fractions"]),
+        (["--fractions", "1", *TINY], ["1FNT", "--fractions"]),
         (["--seeds", "0"], ["--seeds"]),
         (["--epochs", "0"], ["--epochs"]),
         (["--device", "cuda"], ["GPU", "--device cpu"]),
@@ -107,7 +108,7 @@ def test_a_folder_of_other_things_or_of_another_version_is_left_alone(bench: Cal
     assert code == 2
     assert "other files" in err
     (mine / "thesis.txt").unlink()
-    (mine / "store.json").write_text(json.dumps({"format": 99, "version": "9.9"}))
+    (mine / "store.json").write_text(json.dumps({"format": 1, "version": "9.9"}))
     for command in (["run", "--out", mine], ["report", mine]):
         code, _, err = bench(*command)
         assert code == 2
@@ -243,6 +244,16 @@ def test_two_protocols_stand_side_by_side(bench: Call, tmp_path: Path) -> None:
     assert {"phantoms 8³ SNR 0.5 · fair: 20 %", "phantoms 8³ SNR 0.5 · paper: 20 %"} <= set(table.columns)
     assert "lowest validation loss" in out
     assert "lowest validation cross-entropy" in out
+
+
+def test_other_volumes_under_the_same_title_are_another_comparison(bench: Call, tmp_path: Path) -> None:
+    options = ["--methods", "supervised", "--fractions", "20", "--backend", "serial", "--out", tmp_path / "out"]
+    assert bench("run", *TINY, *options)[0] == 0
+    assert bench("run", *TINY, "--set", "phantoms.seed=1", *options)[0] == 0
+    board = pd.read_csv(tmp_path / "out" / "leaderboard.csv")
+    assert board["seeds"].tolist() == [1, 1]
+    table = pd.read_csv(tmp_path / "out" / "tables" / "table2.csv")
+    assert len([c for c in table.columns if c.startswith("phantoms")]) == 2
 
 
 def test_changed_hyperparameters_are_named_in_the_table(bench: Call, tmp_path: Path) -> None:

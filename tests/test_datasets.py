@@ -18,7 +18,7 @@ from bench.volume import Volume
 def dataset(request: pytest.FixtureRequest, tmp_path: Path, rng: np.random.Generator) -> Dataset:
     """Each data set, small, with a folder of suitable files where it needs one."""
     name = str(request.param)
-    known = registry.parameters(registry.DATASETS, name)
+    known = vars(registry.dataset(name))
     small = {key: value for key, value in {"box": 8, "per_class": 4}.items() if key in known}
     plain = registry.dataset(name, small)
     if not plain.needs_folder:
@@ -111,6 +111,25 @@ def test_the_real_maps_become_subtomograms() -> None:
     made = replace(registry.dataset("maps", {"box": 28, "per_class": 2}), folder=DATA / "maps").load()
     assert len(made.class_names) == 12
     assert made.volumes.shape == (24, 28, 28, 28)
+
+
+def test_a_volume_that_stands_there_twice_is_refused(tmp_path: Path) -> None:
+    for name in ("a.mrc", "b.mrc", "a.map"):
+        volume.write(tmp_path / name, Volume(np.ones((8, 8, 8), np.float32), 1.0))
+    with pytest.raises(BenchError, match="twice"):
+        volume.find(tmp_path)
+
+
+def test_a_map_with_a_noise_floor_is_refused_until_it_has_a_threshold(tmp_path: Path, rng: np.random.Generator) -> None:
+    from dataclasses import replace
+
+    z, y, x = np.mgrid[:32, :32, :32] - 16.0
+    for i, name in enumerate(("a.mrc", "b.mrc")):
+        blob = np.exp(-(z**2 + y**2 + x**2) / (20 + 10 * i)) + 0.05 * rng.uniform(size=z.shape)
+        volume.write(tmp_path / name, Volume(blob.astype(np.float32), 10.0))
+    with pytest.raises(BenchError, match="threshold"):
+        replace(registry.dataset("maps", {"box": 8, "per_class": 2}), folder=tmp_path).load()
+    replace(registry.dataset("maps", {"box": 8, "per_class": 2, "threshold": 0.1}), folder=tmp_path).load()
 
 
 def test_an_empty_class_is_refused(tmp_path: Path) -> None:

@@ -14,13 +14,13 @@ FILES = [p for folder in ("bench", "methods", "datasets") for p in sorted((ROOT 
 ORDER = [
     "errors",
     "seeds",
+    "cache",
     "volume",
     "dataset",
     "simulation",
     "datasets",
     "split",
     "augment",
-    "cache",
     "protocol",
     "layers",
     "networks",
@@ -41,7 +41,6 @@ ORDER = [
     "progress",
     "suite",
     "cli",
-    "__main__",
 ]
 ONLY_IN = {"ray": "scheduling", "mrcfile": "volume", "seaborn": "figures"}
 

@@ -76,10 +76,18 @@ def test_the_same_trial_twice_gives_the_same_weights(name: str, tmp_path: Path) 
     assert all(torch.equal(one[key], two[key]) for key in one)
 
 
-def test_equal_steps_for_every_method_under_fair(name: str, tmp_path: Path) -> None:
-    trainer = _trainer(tmp_path, "fair", epochs=6)
+@pytest.mark.parametrize("epochs", [1, 3, 6])
+def test_equal_steps_for_every_method_under_fair(
+    name: str, epochs: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counted by the optimiser itself, the shared autoencoder's second half aside."""
+    taken: list[int] = []
+    step = torch.optim.Adam.step
+    monkeypatch.setattr(torch.optim.Adam, "step", lambda self: taken.append(1) or step(self))
+    trainer, budget = _trainer(tmp_path, "fair", epochs), epochs * math.ceil(48 / 16)
     registry.method(name).fit(_data(), trainer)
-    assert trainer.steps == 6 * math.ceil(48 / 16)
+    assert trainer.steps == budget
+    assert len(taken) - (budget - budget // 2 if name == "pretrained" else 0) == budget
 
 
 def test_hyperparameters_are_described_and_have_defaults(name: str) -> None:
@@ -223,6 +231,25 @@ def test_pretrained_starts_from_the_autoencoder_that_is_reported(
     assert len(starts) == 1
     for key, weight in reported.encoder.convolutions.state_dict().items():
         assert torch.equal(starts[0][f"encoder.convolutions.{key}"], weight)
+
+
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_self_training_learns_from_adopted_labels_under_fair(
+    epochs: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bench.training import Run
+
+    trained_on: list[int] = []
+    step = Run._step
+
+    def watch(self: Run, indices: torch.Tensor) -> torch.Tensor:
+        trained_on.append(len(self.data.labels))
+        return step(self, indices)
+
+    monkeypatch.setattr(Run, "_step", watch)
+    method = registry.method("self_training", {"thresholds": (0.0, 1.0)})
+    method.fit(_data(), _trainer(tmp_path, "fair", epochs))
+    assert trained_on == [24] * epochs + [48] * epochs + [24] * epochs
 
 
 def test_self_training_adopts_only_confident_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import TINY
+from conftest import BENCH, TINY
 
 from bench import registry
 from bench.errors import BenchError
@@ -72,7 +72,7 @@ def test_a_method_of_another_package_is_listed_and_ranked(tmp_path: Path) -> Non
     environment = os.environ | {"PYTHONPATH": str(site)}
 
     def bench(*arguments: object) -> str:
-        command = [sys.executable, "-m", "bench", *map(str, arguments)]
+        command = [BENCH, *map(str, arguments)]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, cwd=tmp_path)
         return done.stdout
 

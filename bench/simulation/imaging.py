@@ -22,7 +22,7 @@ def electron_wavelength_in_angstroms(voltage_in_kilovolts: float) -> float:
 
 @dataclass(frozen=True)
 class Imaging:
-    """The parameters of an acquisition; the defaults are those of the paper's group (Pei et al. 2016) but for the SNR.
+    """The parameters of an acquisition; voltage, aberration, defocus and envelope are those of the paper's group.
 
     SNR is var(signal) / var(noise) over the delivered box, after every filter.
     """
@@ -62,9 +62,9 @@ class Imaging:
     def image(self, volumes: Tensor, voxel_size_in_angstroms: float, generator: torch.Generator) -> Tensor:
         """Noise-free particles (b, d, h, w) → subtomograms of the same shape, at the stated SNR.
 
-        Half of the noise comes before the CTF (structural noise), half after it (the detector's). Each box leaves with
-        mean 0 and variance 1, as extraction programs deliver it: else the grey level alone would tell the class, since
-        at one SNR a larger particle brings more noise.
+        White noise of equal variance is added before the CTF (structural) and after it (the detector's); the CTF
+        then takes most of the former. Each box leaves with mean 0 and variance 1, as extraction programs deliver it:
+        else the grey level would tell the class, since at one SNR a larger particle brings more noise.
         """
         shape = (volumes.shape[1], volumes.shape[2], volumes.shape[3])
         wedge = self.wedge(shape).to(volumes.device)
