@@ -73,7 +73,7 @@ def bench() -> None:
 )
 @click.option("--resume", is_flag=True, help="Go on with the last run in --out, with its options; others are ignored.")
 def run(resume: bool, **options: Any) -> None:
-    """Train and compare methods; write rows, leaderboard, tables and pictures.
+    """Train and compare methods: rows, leaderboard, tables, pictures.
 
     A call that finds finished trials in --out runs only what is missing.
     """
@@ -108,7 +108,7 @@ def list_(what: str) -> None:
 @bench.command()
 @click.argument("out", type=click.Path(path_type=Path))
 def report(out: Path) -> None:
-    """Make leaderboard, tables, pictures and page of the results folder OUT anew from its trials."""
+    """Write the tables and pictures of OUT anew from its trials."""
     from bench import report as reporting
     from bench.results import Store
 
@@ -123,9 +123,9 @@ def report(out: Path) -> None:
 @click.argument("baseline", type=click.Path(path_type=Path))
 @click.option("--junit", type=click.Path(path_type=Path), help="Write the verdicts as a JUnit file.")
 def check(new: Path, baseline: Path, junit: Path | None) -> None:
-    """Is the run NEW as good as BASELINE?  Each is a results folder or a rows.csv.
+    """Regression gate: is NEW as good as BASELINE?
 
-    Ends with 0 if it is, 1 if a method regressed, 2 if the two cannot be compared.
+    Each is a results folder or a rows.csv. Ends with 0 if it is, 1 if a method regressed, 2 if the two cannot be compared.
     """
     from bench import check as gate
     from bench.results import read_rows
@@ -145,9 +145,11 @@ def main() -> None:
         bench(standalone_mode=False)
     except click.exceptions.Abort:
         sys.exit(INTERRUPTED)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(BAD_INPUT)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+    except click.UsageError as error:
+        where = error.ctx.command_path if error.ctx else "bench"
+        _complain(f"{error.format_message().rstrip('.')}; see {where} --help")
     except BenchError as error:
         _complain(str(error))
     except OSError as error:

@@ -9,11 +9,14 @@ from collections.abc import Callable
 from contextlib import chdir
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.errors import BenchError
 from bench.results import Store
 from bench.trial import Result, Runtime, Trial, run
+
+if TYPE_CHECKING:
+    from ray import tune
 
 OnDone = Callable[[Trial], None]
 
@@ -75,29 +78,6 @@ def run_ray(trials: list[Trial], runtime: Runtime, store: Store, resources: Reso
     }
     import ray
     from ray import tune
-    from ray.exceptions import RayTaskError
-
-    class Watch(tune.Callback):
-        """Tells the driver how each trial ended; Tune pickles it, without what belongs to this process."""
-
-        def __init__(self, on_done: OnDone, on_death: Callable[[Trial, Exception | None], None]) -> None:
-            self.on_done, self.on_death = on_done, on_death
-
-        def __getstate__(self) -> dict[str, Any]:
-            return {}
-
-        def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            self.on_done(Trial.from_dict(trial.config["trial"]))
-
-        def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            self.on_death(Trial.from_dict(trial.config["trial"]), trial.get_error())
-
-    def on_death(trial: Trial, error: Exception | None) -> None:
-        text = "the worker process died (killed, or out of memory)"
-        if isinstance(error, RayTaskError):
-            text = f"{type(error.cause).__name__}: {error.cause}".partition("\n")[0]
-        store.write(trial, Result("failed", text, str(error)), runtime.device)
-        on_done(trial)
 
     logging.getLogger("ray").setLevel(logging.ERROR)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
@@ -113,7 +93,7 @@ def run_ray(trials: list[Trial], runtime: Runtime, store: Store, resources: Reso
         raise BenchError(f"--address {resources.address}: no Ray cluster answers there ({error})") from error
     try:
         _check_resources(ray.cluster_resources(), resources)
-        with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
+        with tempfile.TemporaryDirectory(prefix=".ray-", dir=store.folder) as scratch:
             tuner = tune.Tuner(
                 tune.with_resources(
                     tune.with_parameters(_ray_trial, runtime=asdict(runtime), folder=str(store.folder)),
@@ -124,13 +104,36 @@ def run_ray(trials: list[Trial], runtime: Runtime, store: Store, resources: Reso
                 run_config=tune.RunConfig(
                     storage_path=scratch,
                     verbose=0,
-                    callbacks=[Watch(on_done, on_death)],
+                    callbacks=[_watch(store, runtime.device, on_done)],
                     failure_config=tune.FailureConfig(max_failures=1),
                 ),
             )
             tuner.fit()
     finally:
         ray.shutdown()
+
+
+def _watch(store: Store, device: str, on_done: OnDone) -> tune.Callback:
+    """A Tune callback that tells how each trial ended, and writes the row of one that could not write its own."""
+    from ray import tune
+    from ray.exceptions import RayTaskError
+
+    class Watch(tune.Callback):
+        def __reduce__(self) -> tuple[type, tuple[()]]:
+            return tune.Callback, ()  # Tune pickles its callbacks; what this one holds belongs to this process
+
+        def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+            on_done(Trial.from_dict(trial.config["trial"]))
+
+        def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+            error, died = trial.get_error(), Trial.from_dict(trial.config["trial"])
+            text = "the worker process died (killed, or out of memory)"
+            if isinstance(error, RayTaskError):
+                text = f"{type(error.cause).__name__}: {error.cause}".partition("\n")[0]
+            store.write(died, Result("failed", text, str(error)), device)
+            on_done(died)
+
+    return Watch()
 
 
 def _ray_trial(config: dict[str, Any], runtime: dict[str, Any], folder: str) -> dict[str, Any]:

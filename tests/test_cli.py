@@ -55,6 +55,8 @@ def _boxes(folder: Path, classes: dict[str, tuple[int, ...]]) -> Path:
         (["--fractions", "nan"], ["nan"]),
         (["--fractions", "1", *TINY], ["1FNT", "--fractions"]),
         (["--seeds", "0"], ["--seeds"]),
+        (["--seeds", "many"], ["--seeds", "--help"]),
+        (["--nonsense"], ["--nonsense", "--help"]),
         (["--epochs", "0"], ["--epochs"]),
         (["--device", "cuda"], ["GPU", "--device cpu"]),
         (["--device", "nonsense"], ["nonsense", "cuda"]),
