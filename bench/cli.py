@@ -125,7 +125,7 @@ def report(out: Path) -> None:
 def check(new: Path, baseline: Path, junit: Path | None) -> None:
     """Regression gate: is NEW as good as BASELINE?
 
-    Each is a results folder or a rows.csv. Ends with 0 if it is, 1 if a method regressed, 2 if the two cannot be compared.
+    Each is a results folder or a rows.csv. Ends with 0 if it is, 1 if a method regressed, 2 if they cannot be compared.
     """
     from bench import check as gate
     from bench.results import read_rows
