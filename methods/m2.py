@@ -199,7 +199,8 @@ class M1(nn.Module):
         rebuilt = self.p_x(mean + (0.5 * log_variance).exp() * noise)
         log_p_x = -0.5 * ((rebuilt - batch.volumes.flatten(1)).square() + LOG_2PI).sum(1)
         kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1)
-        return (kl - log_p_x).sum() / batch.volumes.numel()
+        bound: Tensor = (kl - log_p_x).sum() / batch.volumes.numel()
+        return bound
 
 
 class Stack(nn.Module):
