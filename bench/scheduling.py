@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
+import socket
 import tempfile
 from collections.abc import Callable
 from contextlib import chdir
@@ -84,7 +86,10 @@ def run_ray(trials: list[Trial], runtime: Runtime, store: Store, resources: Reso
     if resources.address is None:
         options |= {"num_cpus": usable_cpus(), "include_dashboard": False, "object_store_memory": 200 * 2**20}
     else:
+        _check_address(resources.address)
         options["address"] = resources.address
+    for left_by_a_killed_run in store.folder.glob(".ray-*"):
+        shutil.rmtree(left_by_a_killed_run)
     try:
         # Workers look for code in the folder that Ray starts from: not in a checkout that the user stands in by chance.
         with chdir(store.folder):
@@ -138,6 +143,19 @@ def _watch(store: Store, device: str, on_done: OnDone) -> tune.Callback:
 
 def _ray_trial(config: dict[str, Any], runtime: dict[str, Any], folder: str) -> dict[str, Any]:
     return {"status": execute(Trial.from_dict(config["trial"]), Runtime(**runtime), Path(folder))}
+
+
+def _check_address(address: str) -> None:
+    """Ray itself tries for minutes; raises BenchError at once where nobody listens at HOST:PORT."""
+    host, colon, port = address.rpartition(":")
+    if not colon or "://" in address:  # "auto", or a form that Ray resolves
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except (OSError, ValueError) as error:
+        raise BenchError(
+            f"--address {address}: no Ray cluster answers there ({error}); start one, or leave it out"
+        ) from error
 
 
 def _check_resources(have: dict[str, float], resources: Resources) -> None:

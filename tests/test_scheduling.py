@@ -27,6 +27,12 @@ def test_ray_and_serial_give_the_same_rows(bench, tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(*rows)
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "127.0.0.1:port"])
+def test_an_address_where_nobody_listens_is_refused_at_once(address: str) -> None:
+    with pytest.raises(BenchError, match=address):
+        scheduling._check_address(address)
+
+
 def test_a_request_that_no_machine_can_meet_is_refused() -> None:
     have = {"CPU": 2.0}
     scheduling._check_resources(have, scheduling.Resources("cpu", 2, 0.0))
