@@ -153,9 +153,7 @@ def _check_address(address: str) -> None:
     try:
         socket.create_connection((host, int(port)), timeout=5).close()
     except (OSError, ValueError) as error:
-        raise BenchError(
-            f"--address {address}: no Ray cluster answers there ({error}); start one, or leave it out"
-        ) from error
+        raise BenchError(f"--address {address}: no Ray cluster answers there ({error}); start one there") from error
 
 
 def _check_resources(have: dict[str, float], resources: Resources) -> None:

@@ -114,6 +114,18 @@ def test_the_same_seed_gives_the_same_bytes_and_another_other_ones() -> None:
     assert not np.allclose(first, other)
 
 
+def test_the_number_of_threads_does_not_change_a_byte() -> None:
+    density = [Density(n, _blob((32,) * 3, (16, 16, 16), (4, 5, 6)), 10.0) for n in ("a", "b")]
+    threads, made = torch.get_num_threads(), []
+    try:
+        for n in (1, 2):
+            torch.set_num_threads(n)
+            made.append(simulate(density, Imaging(), 16, 100, 320.0, 0, "t", silent).volumes.tobytes())
+    finally:
+        torch.set_num_threads(threads)
+    assert made[0] == made[1]
+
+
 def test_an_impossible_recipe_is_refused() -> None:
     density = [Density("a", _blob((16,) * 3, (8, 8, 8), (2, 3, 4)), 10.0)]
     with pytest.raises(BenchError, match="snr"):

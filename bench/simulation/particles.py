@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
@@ -13,6 +16,17 @@ from bench.simulation.density import Density, fitted
 from bench.simulation.imaging import Imaging
 
 BATCH = 100  # particles imaged at a time
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Another number of threads rounds sums otherwise; the bytes of a set must not depend on the machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def simulate(
@@ -48,7 +62,8 @@ def simulate(
             clean = np.stack([form.posed(box, r, s) for r, s in zip(rotations, shifts)])
             if not clean.any(axis=(1, 2, 3)).all():
                 raise BenchError(f"{density.name}: no density inside the box; give a map with positive density")
-            volumes[done : done + n] = imaging.image(torch.from_numpy(clean), voxel_size, noise).numpy()
+            with _one_thread():
+                volumes[done : done + n] = imaging.image(torch.from_numpy(clean), voxel_size, noise).numpy()
             done += n
             report(done, total)
     return Subtomograms(
