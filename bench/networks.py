@@ -1,21 +1,20 @@
 """Encoder3D, Decoder3D, Classifier3D: the one backbone (Liu et al. 2019, Section 3.2, Figure 2).
 
-Written for speed, equal in value to the plain form (the tests hold it to that):
-channels-last tensors, ReLU after instead of before max-pooling (the same values on an eighth of the voxels), and
-the layers of `bench.layers`.
+Equal in value to the plain form (the tests hold it to that), with the fast layers of `bench.layers`.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bench.errors import BenchError
-from bench.layers import ReluToOneConv3d, UpConv3d
+from bench.layers import ConvPool3d, ConvToOne3d, UpConv3d, by_parts, channels_last
 
 CODE_SIZE = 128
 SPARSITY_WEIGHT = 1e-4  # of the L1 penalty on the code
@@ -27,14 +26,18 @@ class Encoder3D(nn.Module):
     def __init__(self, side: int, levels: int, filters: int, with_code: bool) -> None:
         super().__init__()
         channels = [1] + [filters] * levels
-        self.convolutions = nn.ModuleList(nn.Conv3d(a, b, 3, padding=1) for a, b in zip(channels, channels[1:]))
+        self.convolutions = nn.ModuleList(ConvPool3d(a, b) for a, b in zip(channels, channels[1:]))
+        self.widest = filters * side**3  # numbers a volume after the first convolution
         self.to_code = nn.Linear(filters * (side >> levels) ** 3, CODE_SIZE) if with_code else None
 
     def forward(self, volumes: Tensor) -> Tensor:
         """(b, 1, n, n, n) → the feature map after the last pooling, (b, filters, m, m, m), m = n / 2^levels."""
-        features = volumes.contiguous(memory_format=torch.channels_last_3d)
+        return by_parts(self._convolve, volumes, self.widest)
+
+    def _convolve(self, volumes: Tensor) -> Tensor:
+        features = channels_last(volumes)
         for convolution in self.convolutions:
-            features = F.relu(F.max_pool3d(convolution(features), 2))
+            features = convolution(features)
         return features
 
     def code(self, features: Tensor) -> Tensor:
@@ -50,18 +53,22 @@ class Decoder3D(nn.Module):
     def __init__(self, side: int, levels: int, filters: int, code_size: int = CODE_SIZE) -> None:
         super().__init__()
         self.shape = (filters,) + (side >> levels,) * 3
+        self.widest = filters * side**3  # numbers a volume before the last convolution
         self.from_code = nn.Linear(code_size, math.prod(self.shape))
         self.convolutions = nn.ModuleList(UpConv3d(filters, filters) for _ in range(levels))
-        self.last = ReluToOneConv3d(filters)
+        self.last = ConvToOne3d(filters)
 
     def forward(self, code: Tensor) -> Tensor:
         """(b, code_size) → (b, 1, n, n, n)."""
         features = F.relu(self.from_code(code)).unflatten(1, self.shape)
+        kernels = [cast("UpConv3d", convolution).fused() for convolution in self.convolutions]
+        return by_parts(lambda some: self._rebuild(some, kernels), features, self.widest)
+
+    def _rebuild(self, features: Tensor, kernels: list[Tensor]) -> Tensor:
         features = features.contiguous(memory_format=torch.channels_last_3d)
-        *inner, outermost = self.convolutions
-        for convolution in inner:
-            features = F.relu(convolution(features))
-        rebuilt: Tensor = self.last(outermost(features))  # which rectifies its input itself
+        for convolution, kernel in zip(self.convolutions, kernels):
+            features = convolution(features, kernel)
+        rebuilt: Tensor = self.last(features)
         return rebuilt
 
 

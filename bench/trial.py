@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import resource
 import time
 import traceback
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from torch import Tensor, nn
 from bench import registry
 from bench.cache import Cache, digest
 from bench.dataset import Subtomograms
+from bench.memory import keep_freed_memory, peak_in_mebibytes, start_peak
 from bench.metrics import Classification, classification
 from bench.networks import Backbone
 from bench.protocol import PROTOCOLS, Budget
@@ -90,7 +89,8 @@ def run(trial: Trial, runtime: Runtime) -> Result:
     """Run one trial from data to scores; what a method raises becomes a result with status "failed"."""
     torch.set_num_threads(runtime.threads)
     began = time.perf_counter()
-    _reset_peak_memory(runtime.device)
+    keep_freed_memory()
+    start_peak(runtime.device)
     with threadpool_limits(runtime.threads):
         try:
             result = _train_and_score(trial, runtime)
@@ -98,13 +98,14 @@ def run(trial: Trial, runtime: Runtime) -> Result:
             first_line = str(error).partition("\n")[0]
             result = Result("failed", f"{type(error).__name__}: {first_line}", traceback.format_exc())
     result.costs["seconds"] = time.perf_counter() - began
-    result.costs["peak_memory_mib"] = _peak_memory_in_mebibytes(runtime.device)
+    result.costs["peak_memory_mib"] = peak_in_mebibytes(runtime.device)
     return result
 
 
 def rehearse(trial: Trial, runtime: Runtime) -> tuple[float, dict[str, float]]:
     """Estimated training seconds of a trial, from a few real steps: its own, and of each part that trials share."""
     torch.set_num_threads(runtime.threads)
+    keep_freed_memory()
     with threadpool_limits(runtime.threads):
         side = _prepare(trial, runtime, rehearsal=True)
         registry.method(trial.method, dict(trial.settings)).fit(side.data, side.trainer)
@@ -224,21 +225,3 @@ def _normalised(volumes: FloatArray, mean: float, deviation: float) -> Tensor:
     """(n, d, h, w) → (n, 1, d, h, w) with the training part's mean 0 and variance 1."""
     scaled = (np.asarray(volumes, dtype=np.float32) - np.float32(mean)) / np.float32(deviation)
     return torch.from_numpy(scaled)[:, None]
-
-
-def _reset_peak_memory(device: str) -> None:
-    if device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-        return
-    with suppress(OSError):  # elsewhere the peak is that of the process, which may have run other trials before
-        Path("/proc/self/clear_refs").write_text("5")  # Linux: VmHWM starts anew
-
-
-def _peak_memory_in_mebibytes(device: str) -> float:
-    if device == "cuda":
-        return torch.cuda.max_memory_allocated() / 2**20
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 2**10
-    except (OSError, StopIteration):
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10

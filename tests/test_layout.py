@@ -15,6 +15,7 @@ ORDER = [
     "errors",
     "seeds",
     "cache",
+    "memory",
     "volume",
     "dataset",
     "simulation",

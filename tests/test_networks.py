@@ -6,10 +6,8 @@ import pytest
 import torch
 from plain import plain_encode, plain_reconstruct
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from bench.errors import BenchError
-from bench.layers import ReluToOneConv3d, UpConv3d
 from bench.networks import AutoencodingNetwork, Backbone, initialise, sparsity
 
 
@@ -42,25 +40,6 @@ def test_values_and_gradients_equal_the_plain_network(side: int) -> None:
         gradients.append((loss, *torch.autograd.grad(loss, list(network.parameters()))))
     for fast, plain in zip(*gradients):
         assert torch.allclose(fast, plain, rtol=1e-9, atol=1e-12)
-
-
-def test_fused_up_sampling_on_three_different_sides() -> None:
-    layer = UpConv3d(3, 5).double()
-    features = torch.randn(2, 3, 3, 4, 5, dtype=torch.float64)
-    plain = F.conv3d(F.interpolate(features, scale_factor=2, mode="nearest"), layer.weight, layer.bias, padding=1)
-    assert torch.allclose(layer(features), plain, rtol=1e-10, atol=1e-12)
-
-
-def test_relu_and_convolution_to_one_channel_on_three_different_sides() -> None:
-    layer = ReluToOneConv3d(3).double()
-    features = torch.randn(5, 3, 4, 6, 5, dtype=torch.float64, requires_grad=True)
-    inputs = (features, layer.weight, layer.bias)
-    plain = F.conv3d(F.relu(features), layer.weight, layer.bias, padding=1)
-    fast = layer(features)
-    assert torch.allclose(fast, plain, rtol=1e-10, atol=1e-12)
-    upstream = torch.randn_like(plain)
-    for ours, theirs in zip(torch.autograd.grad(fast, inputs, upstream), torch.autograd.grad(plain, inputs, upstream)):
-        assert torch.allclose(ours, theirs, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("side", [30, 4, 72])
