@@ -68,16 +68,17 @@ class _ConvPool(torch.autograd.Function):
         pooled: Tensor
         pooled, where = torch.ops.aten.max_pool3d_with_indices(full, *_POOLING)
         pooled.clamp_min_(0)
-        ctx.save_for_backward(features, weight, pooled, where.int())
+        ctx.save_for_backward(features, weight, pooled, where)
         ctx.full_size = full.shape
         return pooled
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         features, weight, pooled, where = ctx.saved_tensors
-        full = pooled.new_empty(ctx.full_size).to(memory_format=torch.channels_last_3d)
-        through = gradients[0].contiguous(memory_format=torch.channels_last_3d) * (pooled > 0)
-        full = torch.ops.aten.max_pool3d_with_indices_backward(through, full, *_POOLING, where.long())
+        # Its sizes and strides are all that is asked of it: memory that nobody touches is never there.
+        full = torch.empty(ctx.full_size, dtype=pooled.dtype, memory_format=torch.channels_last_3d)
+        through = torch.ops.aten.threshold_backward(gradients[0], pooled, 0)
+        full = torch.ops.aten.max_pool3d_with_indices_backward(through, full, *_POOLING, where)
         return _convolution_backward(ctx, full, features, weight)
 
 
