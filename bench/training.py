@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from bench.augment import wedge_preserving_views
 from bench.cache import Cache, code_digest, digest
+from bench.feed import Feed
 from bench.networks import Backbone, initialise
 from bench.protocol import Budget
 from bench.protocol import Protocol as Rules
@@ -63,16 +64,19 @@ Loss = Callable[[NetworkT, Batch], Tensor]
 class TrainingData:
     """Everything a method may see: never a test volume, never a hidden label."""
 
-    volumes: Tensor  # (n, 1, d, h, w), normalised
+    volumes: Feed  # n volumes, normalised
     labels: Tensor  # (n,), UNLABELLED where hidden
-    validation_volumes: Tensor
+    validation_volumes: Feed
     validation_labels: Tensor
 
     def labelled(self) -> TrainingData:
         """The labelled volumes alone."""
         known, valid = self.labels != UNLABELLED, self.validation_labels != UNLABELLED
         return TrainingData(
-            self.volumes[known], self.labels[known], self.validation_volumes[valid], self.validation_labels[valid]
+            self.volumes.only(known),
+            self.labels[known],
+            self.validation_volumes.only(valid),
+            self.validation_labels[valid],
         )
 
     def without_labels(self) -> TrainingData:
@@ -250,8 +254,13 @@ class Run(Generic[NetworkT]):
             return True
         began = time.perf_counter()
         batches = self._batches(end)
-        if batches:
-            self._check(sum(float(self._step(indices)) for indices in batches) / len(batches))
+        losses = []
+        for indices, following in zip(batches, [*batches[1:], None]):
+            if following is not None:
+                self.data.volumes.expect(following)
+            losses.append(self._step(indices))
+        if losses:
+            self._check(float(torch.stack(losses).mean()))
         self.trainer.seconds += time.perf_counter() - began
         return True
 
@@ -288,13 +297,12 @@ class Run(Generic[NetworkT]):
         if self.trainer.rules.decay:
             self.optimizer.param_groups[0]["lr"] = self.learning_rate * self._decay()
         self.steps_done += 1
-        indices = indices.to(self.trainer.device)
-        volumes = self.data.volumes[indices]
+        volumes, labels = self.data.volumes[indices], self.data.labels[indices.to(self.data.labels.device)]
         if self.trainer.rules.augment and volumes.ndim == 5:
             volumes = wedge_preserving_views(volumes, self.order)
         self.network.train()
         self.optimizer.zero_grad()
-        loss = self.loss(self.network, Batch(volumes, self.data.labels[indices], self.noise))
+        loss = self.loss(self.network, Batch(volumes, labels, self.noise))
         loss.backward()
         self.optimizer.step()
         self.trainer.steps += 1
@@ -329,12 +337,12 @@ class Run(Generic[NetworkT]):
             parts = [
                 float(self.loss(self.network, Batch(volumes, labels, noise))) * len(labels)
                 for volumes, labels in zip(
-                    data.validation_volumes.split(trainer.budget.batch_size),
+                    data.validation_volumes.batches(trainer.budget.batch_size),
                     data.validation_labels.split(trainer.budget.batch_size),
                 )
             ]
             return sum(parts) / len(data.validation_labels)
-        logits = in_batches(network.logits, data.validation_volumes[known])
+        logits = in_batches(network.logits, data.validation_volumes.only(known))
         return float(F.cross_entropy(logits, data.validation_labels[known]))
 
     def _rehearse(self, end: float) -> None:
@@ -357,6 +365,6 @@ def _copy(network: nn.Module) -> Weights:
     return {k: v.detach().clone() for k, v in network.state_dict().items()}
 
 
-def in_batches(function: Callable[[Tensor], Tensor], volumes: Tensor) -> Tensor:
-    """`function` over all volumes (n, 1, d, h, w), some at a time; results joined along the first axis."""
-    return torch.cat([function(part) for part in volumes.split(EVALUATION_BATCH)])
+def in_batches(function: Callable[[Tensor], Tensor], volumes: Feed) -> Tensor:
+    """`function` over all volumes, some at a time; results joined along the first axis."""
+    return torch.cat([function(part) for part in volumes.batches(EVALUATION_BATCH)])

@@ -16,13 +16,14 @@ from torch import Tensor, nn
 from bench import registry
 from bench.cache import Cache, digest
 from bench.dataset import Subtomograms
+from bench.feed import Feed, moments
 from bench.memory import keep_freed_memory, peak_in_mebibytes, start_peak
 from bench.metrics import Classification, classification
 from bench.networks import Backbone
 from bench.protocol import PROTOCOLS, Budget
 from bench.seeds import derive
 from bench.split import UNLABELLED, Split, make_split
-from bench.training import EVALUATION_BATCH, Check, Classifies, Rebuilds, Trainer, TrainingData, in_batches
+from bench.training import EVALUATION_BATCH, Check, Classifies, Rebuilds, Trainer, TrainingData
 from bench.volume import FloatArray
 
 
@@ -133,8 +134,7 @@ class _Prepared:
     trainer: Trainer
     subtomograms: Subtomograms
     split: Split
-    mean: float
-    deviation: float
+    test: Feed
 
 
 def _prepare(trial: Trial, runtime: Runtime, rehearsal: bool = False) -> _Prepared:
@@ -142,15 +142,14 @@ def _prepare(trial: Trial, runtime: Runtime, rehearsal: bool = False) -> _Prepar
     split = split_of(trial, subtomograms)
     device = torch.device(runtime.device)
     torch.manual_seed(derive(trial.seed, "global"))  # for foreign methods; ours draw from explicit generators
-    train = np.asarray(subtomograms.volumes[split.train])
-    mean, deviation = float(train.mean(dtype=np.float64)), float(train.std(dtype=np.float64))
+    mean, deviation = moments(subtomograms.volumes, split.train)
     if deviation == 0:
         raise ValueError("all training voxels are equal")
+    whole = Feed(subtomograms.volumes, None, mean, deviation, device)
 
-    def side(indices: np.ndarray, shown: np.ndarray) -> tuple[Tensor, Tensor]:
-        volumes = _normalised(subtomograms.volumes[indices], mean, deviation).to(device)
+    def side(indices: np.ndarray, shown: np.ndarray) -> tuple[Feed, Tensor]:
         labels = np.where(np.isin(indices, shown), subtomograms.labels[indices], UNLABELLED)
-        return volumes, torch.from_numpy(labels).to(device)
+        return whole.only(torch.from_numpy(indices)).resident(), torch.from_numpy(labels).to(device)
 
     data = TrainingData(*side(split.train, split.labelled), *side(split.validation, split.validation_labelled))
     trainer = Trainer(
@@ -164,7 +163,7 @@ def _prepare(trial: Trial, runtime: Runtime, rehearsal: bool = False) -> _Prepar
         data_key=digest(trial.fingerprint, split.train.tolist(), split.validation.tolist()),
         rehearsal=rehearsal,
     )
-    return _Prepared(data, trainer, subtomograms, split, mean, deviation)
+    return _Prepared(data, trainer, subtomograms, split, whole.only(torch.from_numpy(split.test)))
 
 
 def _train_and_score(trial: Trial, runtime: Runtime) -> Result:
@@ -195,11 +194,9 @@ def _train_and_score(trial: Trial, runtime: Runtime) -> Result:
 @torch.inference_mode()
 def _score(result: Result, network: nn.Module | Classifies | Rebuilds, side: _Prepared) -> None:
     """Put the test set through the chosen network, once."""
-    indices, device = side.split.test, side.trainer.device
-    labels = side.subtomograms.labels[indices]
+    labels = side.subtomograms.labels[side.split.test]
     logits, errors = [], []
-    for some in np.array_split(indices, max(1, len(indices) // EVALUATION_BATCH)):
-        volumes = _normalised(side.subtomograms.volumes[some], side.mean, side.deviation).to(device)
+    for volumes in side.test.batches(EVALUATION_BATCH):
         if isinstance(network, Classifies):
             logits.append(network.logits(volumes).double().cpu())
         if isinstance(network, Rebuilds):
@@ -215,13 +212,6 @@ def _score(result: Result, network: nn.Module | Classifies | Rebuilds, side: _Pr
         if not np.isfinite(mse):
             raise FloatingPointError("the method's reconstructions hold voxels that are not numbers")
         result.scores["mse"] = mse
-        first = np.array([indices[labels == c][0] for c in range(len(side.subtomograms.class_names))])
-        volumes = _normalised(side.subtomograms.volumes[first], side.mean, side.deviation).to(device)
-        rebuilt = in_batches(network.reconstruct, volumes)
-        result.reconstructions = torch.cat([volumes, rebuilt], 1).cpu().numpy()
-
-
-def _normalised(volumes: FloatArray, mean: float, deviation: float) -> Tensor:
-    """(n, d, h, w) → (n, 1, d, h, w) with the training part's mean 0 and variance 1."""
-    scaled = (np.asarray(volumes, dtype=np.float32) - np.float32(mean)) / np.float32(deviation)
-    return torch.from_numpy(scaled)[:, None]
+        first = np.array([np.flatnonzero(labels == c)[0] for c in range(len(side.subtomograms.class_names))])
+        volumes = side.test[torch.from_numpy(first)]
+        result.reconstructions = torch.cat([volumes, network.reconstruct(volumes)], 1).cpu().numpy()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bench.feed import Feed
 from bench.method import Method
 from bench.networks import CODE_SIZE, Backbone
 from bench.split import UNLABELLED
@@ -76,9 +77,9 @@ class M2(Method):
         weights = trainer.shared("m1", lambda: dict(trainer.start(m1, M1.loss, unlabelled, "m1").finish().best_weights))
         m1.load_state_dict(weights)
         m1.eval()
-        with torch.inference_mode():
-            features = in_batches(m1.features, data.volumes).clone()
-            validation = in_batches(m1.features, data.validation_volumes).clone()
+        with torch.no_grad():
+            features = Feed(in_batches(m1.features, data.volumes))
+            validation = Feed(in_batches(m1.features, data.validation_volumes))
         labels, classes = data.labels, trainer.backbone.n_classes
         units = 300 if int((labels != UNLABELLED).sum()) <= 10 * classes else 500  # theirs: 300 at the fewest labels
         network = trainer.initialise(FeatureM2(classes, units), "m2")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -43,20 +43,16 @@ class SelfTraining(Method):
         return min(runs, key=lambda run: run.best_loss).best()
 
     def _adopt(self, run: Run[ClassifierNetwork], data: TrainingData, threshold: float) -> Run[ClassifierNetwork]:
-        given = data.labelled()
-        hidden = data.volumes[data.labels == UNLABELLED]
         if run.trainer.rules.equal_steps:  # it has learnt already
-            run.train_on(self._adopted(run, given, hidden, threshold))
+            run.train_on(self._adopted(run, data, threshold))
         while run.advance():
-            run.train_on(self._adopted(run, given, hidden, threshold))
+            run.train_on(self._adopted(run, data, threshold))
         return run
 
     @torch.inference_mode()
-    def _adopted(
-        self, run: Run[ClassifierNetwork], given: TrainingData, hidden: Tensor, threshold: float
-    ) -> TrainingData:
-        """The given volumes and those of the hidden ones that the classifier is sure of now."""
-        score, answer = in_batches(run.network.eval().logits, hidden).softmax(1).max(1)
+    def _adopted(self, run: Run[ClassifierNetwork], data: TrainingData, threshold: float) -> TrainingData:
+        """The labelled volumes and those of the hidden ones that the classifier is sure of now."""
+        hidden = (data.labels == UNLABELLED).nonzero().flatten()
+        score, answer = in_batches(run.network.eval().logits, data.volumes.only(hidden)).softmax(1).max(1)
         sure = score > threshold
-        volumes, labels = torch.cat([given.volumes, hidden[sure]]), torch.cat([given.labels, answer[sure]])
-        return TrainingData(volumes, labels, given.validation_volumes, given.validation_labels)
+        return replace(data, labels=data.labels.index_put((hidden[sure],), answer[sure])).labelled()

@@ -21,6 +21,7 @@ ORDER = [
     "simulation",
     "datasets",
     "split",
+    "feed",
     "augment",
     "protocol",
     "layers",

@@ -96,12 +96,15 @@ def test_a_method_sees_no_test_volume(
     from bench.methods.supervised import Supervised
 
     from bench.dataset import Subtomograms
+    from bench.feed import Feed
 
     seen: list[Tensor] = []
     fit = Supervised.fit
 
     def watch(self: Supervised, data: object, trainer: object) -> object:
-        seen.extend(v for v in vars(data).values() if v.ndim == 5)
+        feeds = [v for v in vars(data).values() if isinstance(v, Feed)]
+        assert len(feeds) == 2
+        seen.extend(part for feed in feeds for part in feed.batches(100))
         assert not [v for v in vars(trainer).values() if isinstance(v, Tensor)]
         return fit(self, data, trainer)  # type: ignore[arg-type]
 

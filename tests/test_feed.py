@@ -1,0 +1,56 @@
+"""What a feed gives, from memory and from disk, against plain NumPy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from bench.feed import Feed, moments
+
+VOLUMES = np.random.default_rng(0).normal(3, 2, (300, 4, 5, 6)).astype(np.float32)
+
+
+@pytest.fixture(params=["memory", "disk"])
+def rows(request: pytest.FixtureRequest, tmp_path: Path) -> np.ndarray:
+    np.save(tmp_path / "volumes.npy", VOLUMES)
+    return VOLUMES if request.param == "memory" else np.load(tmp_path / "volumes.npy", mmap_mode="c")
+
+
+def test_rows_come_normalised_with_a_channel(rows: np.ndarray) -> None:
+    which = torch.tensor([7, 0, 7])
+    expected = (VOLUMES[[7, 0, 7]] - np.float32(3)) / np.float32(2)
+    got = Feed(rows, mean=3.0, deviation=2.0)[which]
+    assert got.shape == (3, 1, 4, 5, 6)
+    assert np.array_equal(got[:, 0].numpy(), expected)
+
+
+def test_a_choice_of_a_choice_gives_the_rows_of_both(rows: np.ndarray) -> None:
+    feed = Feed(rows).only(torch.arange(100, 200)).only(torch.arange(100) % 10 == 3)
+    assert len(feed) == 10
+    assert np.array_equal(feed[torch.tensor([2])][0, 0].numpy(), VOLUMES[123])
+
+
+def test_batches_hold_every_row_once_in_order(rows: np.ndarray) -> None:
+    feed = Feed(rows)
+    batches = list(feed.batches(128))
+    assert [len(batch) for batch in batches] == [128, 128, 44]
+    assert np.array_equal(torch.cat(batches)[:, 0].numpy(), VOLUMES)
+
+
+def test_features_pass_without_a_channel() -> None:
+    features = torch.arange(12.0).view(4, 3)
+    assert torch.equal(Feed(features)[torch.tensor([1, 3])], features[[1, 3]])
+
+
+def test_moments_are_numpy_s(rows: np.ndarray) -> None:
+    indices = np.arange(3, 299, 2)
+    mean, deviation = moments(rows, indices)
+    assert mean == pytest.approx(VOLUMES[indices].mean(dtype=np.float64), rel=1e-12)
+    assert deviation == pytest.approx(VOLUMES[indices].std(dtype=np.float64), rel=1e-10)
+
+
+def test_moments_of_equal_voxels_are_exact() -> None:
+    assert moments(np.full((130, 2, 2, 2), 0.1, np.float32), np.arange(130))[1] == 0
