@@ -69,6 +69,9 @@ def bench() -> None:
     "--address", metavar="HOST:PORT", help="A running Ray cluster; --out must lie on a disk that all nodes share."
 )
 @click.option(
+    "--deterministic", is_flag=True, help="On a GPU: the same bits in every run, but slower (on a CPU they always are)."
+)
+@click.option(
     "--out", default="runs", show_default=True, metavar="DIR", help="Results folder; finished trials in it are kept."
 )
 @click.option("--resume", is_flag=True, help="Go on with the last run in --out, with its options; others are ignored.")

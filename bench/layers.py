@@ -20,12 +20,16 @@ CACHE_BYTES = 2**22  # of the widest features worked on at a time
 _POOLING: tuple[Any, ...] = ([2] * 3, [2] * 3, [0] * 3, [1] * 3, False)  # window, stride, padding, dilation, ceil
 
 
+def _on_gpu(features: Tensor) -> bool:
+    return features.is_cuda
+
+
 def by_parts(function: Callable[[Tensor], Tensor], batch: Tensor, floats: int) -> Tensor:
     """`function` of the batch; on a CPU of as many volumes at a time as fit its cache with `floats` numbers each.
 
     The backward pass goes through the same parts.
     """
-    if batch.is_cuda:
+    if _on_gpu(batch):
         return function(batch)
     size = max(2, CACHE_BYTES // (4 * floats))  # PyTorch convolves a lone volume by a slow path
     return torch.cat([function(part) for part in batch.tensor_split(max(1, len(batch) // size))])
@@ -52,11 +56,20 @@ class ConvPool3d(nn.Conv3d):
     def forward(self, features: Tensor) -> Tensor:
         """Convolve, pool and rectify."""
         pooled: Tensor
-        if features.is_cuda:
-            pooled = F.relu(F.max_pool3d(super().forward(features), 2))
+        if _on_gpu(features):
+            full = super().forward(features)
+            # PyTorch's own pooling has no deterministic backward pass on a GPU.
+            pooled = F.relu(
+                _tile_maxima(full) if torch.are_deterministic_algorithms_enabled() else F.max_pool3d(full, 2)
+            )
         else:
             pooled = _ConvPool.apply(features, self.weight, self.bias)  # type: ignore[no-untyped-call]
         return pooled
+
+
+def _tile_maxima(full: Tensor) -> Tensor:
+    b, c, d, h, w = full.shape
+    return full.reshape(b, c, d // 2, 2, h // 2, 2, w // 2, 2).amax((3, 5, 7))
 
 
 class _ConvPool(torch.autograd.Function):
@@ -101,7 +114,7 @@ class UpConv3d(nn.Conv3d):
     def forward(self, features: Tensor, kernel: Tensor | None = None) -> Tensor:
         """Up-sample, convolve and rectify; `kernel` is `fused()`, where many calls share it."""
         kernel = self.fused() if kernel is None else kernel
-        if features.is_cuda:
+        if _on_gpu(features):
             return F.relu(F.conv_transpose3d(features, kernel, self.bias, stride=2, padding=1))
         up: Tensor = _UpConv.apply(features, kernel, self.bias)  # type: ignore[no-untyped-call]
         return up
@@ -145,7 +158,7 @@ class ConvToOne3d(nn.Conv3d):
 
     def forward(self, features: Tensor) -> Tensor:
         """Convolve."""
-        if features.is_cuda:
+        if _on_gpu(features):
             return super().forward(features)
         one: Tensor = _ConvToOne.apply(features, self.weight)  # type: ignore[no-untyped-call]
         return one if self.bias is None else one + self.bias

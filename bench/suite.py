@@ -42,6 +42,7 @@ class Request:
     cpus_per_trial: int = 1
     gpus_per_trial: float | None = None
     address: str | None = None
+    deterministic: bool = False
 
 
 @dataclass
@@ -115,7 +116,9 @@ def run(request: Request, reporter: Reporter) -> bool:
         plan.trials = _trials(plan, subtomograms, Subtomograms.saved_fingerprint(folder))
         store.plan(plan.trials)
         store.request(asdict(request))
-        runtime = Runtime(folder, store.cache_folder, plan.resources.device, request.cpus_per_trial)
+        runtime = Runtime(
+            folder, store.cache_folder, plan.resources.device, request.cpus_per_trial, request.deterministic
+        )
         _run_missing(plan, runtime, store, reporter, request.backend)
         report.write(store)
         rows = store.rows()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import traceback
 from dataclasses import asdict, dataclass, field
@@ -67,6 +68,7 @@ class Runtime:
     cache_folder: Path
     device: str  # "cpu" or "cuda"
     threads: int
+    deterministic: bool = False  # on a GPU: the same bits in every run, at some cost; on a CPU they always are
 
 
 @dataclass
@@ -88,9 +90,8 @@ class Result:
 
 def run(trial: Trial, runtime: Runtime) -> Result:
     """Run one trial from data to scores; what a method raises becomes a result with status "failed"."""
-    torch.set_num_threads(runtime.threads)
     began = time.perf_counter()
-    keep_freed_memory()
+    _set_up(runtime)
     start_peak(runtime.device)
     with threadpool_limits(runtime.threads):
         try:
@@ -105,12 +106,22 @@ def run(trial: Trial, runtime: Runtime) -> Result:
 
 def rehearse(trial: Trial, runtime: Runtime) -> tuple[float, dict[str, float]]:
     """Estimated training seconds of a trial, from a few real steps: its own, and of each part that trials share."""
-    torch.set_num_threads(runtime.threads)
-    keep_freed_memory()
+    _set_up(runtime)
     with threadpool_limits(runtime.threads):
         side = _prepare(trial, runtime, rehearsal=True)
         registry.method(trial.method, dict(trial.settings)).fit(side.data, side.trainer)
     return side.trainer.seconds, side.trainer.shared_seconds
+
+
+def _set_up(runtime: Runtime) -> None:
+    torch.set_num_threads(runtime.threads)
+    keep_freed_memory()
+    torch.set_float32_matmul_precision("highest" if runtime.deterministic else "high")
+    torch.backends.cudnn.allow_tf32 = not runtime.deterministic
+    if runtime.deterministic:
+        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # read when the GPU is first used
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    torch.use_deterministic_algorithms(runtime.deterministic)
 
 
 def split_of(trial: Trial, subtomograms: Subtomograms) -> Split:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bench import layers
 from bench.layers import ConvPool3d, ConvToOne3d, UpConv3d, by_parts, channels_last
 
 SIDES = (4, 6, 8)
@@ -29,9 +30,15 @@ PLAIN: dict[Callable[[], nn.Conv3d], Callable[[Tensor, nn.Conv3d], Tensor]] = {
 
 
 @pytest.mark.parametrize(("make", "plain"), PLAIN.items(), ids=["ConvPool3d", "UpConv3d", "ConvToOne3d"])
+@pytest.mark.parametrize("on_gpu", [False, True])
 def test_values_and_gradients_are_those_of_the_plain_layer(
-    make: Callable[[], nn.Conv3d], plain: Callable[[Tensor, nn.Conv3d], Tensor]
+    make: Callable[[], nn.Conv3d],
+    plain: Callable[[Tensor, nn.Conv3d], Tensor],
+    on_gpu: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Also of what runs on a GPU, computed here."""
+    monkeypatch.setattr(layers, "_on_gpu", lambda _: on_gpu)
     layer = make().double()
     features = torch.randn(5, 3, *SIDES, dtype=torch.float64).to(memory_format=torch.channels_last_3d).requires_grad_()
     inputs = (features, layer.weight, layer.bias)
@@ -41,6 +48,14 @@ def test_values_and_gradients_are_those_of_the_plain_layer(
     ours, theirs = torch.autograd.grad(fast, inputs, upstream), torch.autograd.grad(reference, inputs, upstream)
     for one, other in zip(ours, theirs):
         assert torch.allclose(one, other, rtol=1e-10, atol=1e-12)
+
+
+def test_the_deterministic_pooling_has_the_values_and_gradients_of_the_other() -> None:
+    full = torch.randn(2, 3, *SIDES, dtype=torch.float64, requires_grad=True)
+    ours, theirs = layers._tile_maxima(full), F.max_pool3d(full, 2)
+    upstream = torch.randn_like(theirs)
+    assert torch.equal(ours, theirs)
+    assert torch.equal(*(torch.autograd.grad(pooled, full, upstream)[0] for pooled in (ours, theirs)))
 
 
 def test_one_channel_s_features_come_out_channels_last() -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
-from plain import plain_encode, plain_reconstruct
+from plain import plain_encode, plain_joint_loss, plain_reconstruct
 from torch import Tensor, nn
 
+from bench import registry
 from bench.errors import BenchError
 from bench.networks import AutoencodingNetwork, Backbone, initialise, sparsity
+from bench.training import Batch
 
 
 def test_the_paper_s_network_has_its_number_of_parameters() -> None:
@@ -40,6 +44,36 @@ def test_values_and_gradients_equal_the_plain_network(side: int) -> None:
         gradients.append((loss, *torch.autograd.grad(loss, list(network.parameters()))))
     for fast, plain in zip(*gradients):
         assert torch.allclose(fast, plain, rtol=1e-9, atol=1e-12)
+
+
+def _trained(loss: Callable[[AutoencodingNetwork, Batch], Tensor], steps: int) -> tuple[list[Tensor], list[float]]:
+    """Gradients of the first step, and the loss of each."""
+    network = AutoencodingNetwork(Backbone(16, 3, filters=8))
+    initialise(network, torch.Generator().manual_seed(0), keras_style=True)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
+    generator = torch.Generator().manual_seed(1)
+    first: list[Tensor] = []
+    curve = []
+    for _ in range(steps):
+        volumes = torch.randn(12, 1, 16, 16, 16, generator=generator)
+        labels = torch.randint(-1, 3, (12,), generator=generator)
+        volumes += labels.view(-1, 1, 1, 1, 1)
+        optimizer.zero_grad()
+        value = loss(network, Batch(volumes, labels, generator))
+        value.backward()
+        first = first or [p.grad.clone() for p in network.parameters() if p.grad is not None]
+        optimizer.step()
+        curve.append(float(value.detach()))
+    return first, curve
+
+
+def test_a_step_s_gradients_and_fifty_losses_are_those_of_the_plain_network() -> None:
+    fast, plain = (_trained(loss, 50) for loss in (registry.method("autoencoding").loss, plain_joint_loss))
+    assert len(fast[0]) == len(plain[0]) > 10
+    for ours, theirs in zip(fast[0], plain[0]):
+        assert float((ours - theirs).norm()) <= 1e-4 * float(theirs.norm()) + 1e-7  # the bias before BatchNorm has none
+    assert fast[1] == pytest.approx(plain[1], rel=1e-3)
+    assert plain[1][-1] < 0.7 * plain[1][0]
 
 
 @pytest.mark.parametrize("side", [30, 4, 72])

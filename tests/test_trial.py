@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -117,3 +118,13 @@ def test_a_method_sees_no_test_volume(
     # Normalised volumes correlate with themselves only.
     flat = [(v - v.mean(1, keepdim=True)) / v.std(1, keepdim=True) for v in (shown.flatten(1), test.flatten(1))]
     assert (flat[0] @ flat[1].T / 512).max() < 0.9
+
+
+def test_the_deterministic_option_changes_nothing_on_a_cpu(
+    make_trial: MakeTrial, runtime: Runtime, tmp_path: Path
+) -> None:
+    ours, strict = make_trial("m2"), replace(runtime, deterministic=True, cache_folder=tmp_path / "strict")
+    try:
+        assert run(ours, strict).scores == run(ours, runtime).scores
+    finally:
+        torch.use_deterministic_algorithms(False)
