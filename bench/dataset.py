@@ -95,7 +95,7 @@ class Subtomograms:
         meta = json.loads((folder / "meta.json").read_text())
         ids = meta["tomogram_ids"]
         return Subtomograms(
-            volumes=np.load(folder / "volumes.npy", mmap_mode="c"),  # what PyTorch maps too; nothing is written back
+            volumes=np.load(folder / "volumes.npy", mmap_mode="r"),
             labels=np.load(folder / "labels.npy"),
             class_names=tuple(meta["class_names"]),
             voxel_size_in_angstroms=meta["voxel_size_in_angstroms"],

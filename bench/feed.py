@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
-from contextlib import suppress
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,37 +18,37 @@ RESIDENT_SHARE = 1 / 8  # of a GPU's memory that one trial's volumes may take
 class Feed:
     """Some rows of an array as tensors; to choose rows copies nothing.
 
-    The array of a data set stays on disk, memory-mapped: larger than memory it may be, and all trials of a machine
-    share one copy in the system's cache. On a GPU with room for it, it moves there once (`resident`).
+    The array of a data set stays on disk: larger than memory it may be, and all trials of a machine share one copy in
+    the system's cache. On a GPU with room for it, it moves there once (`resident`).
     """
 
     def __init__(
         self,
-        rows: FloatArray | Tensor,  # (n, d, h, w), volumes; or (n, k), features
+        rows: FloatArray | Tensor | _Disk,  # (n, d, h, w), volumes; or (n, k), features
         index: Tensor | None = None,  # (m,), the rows that this feed gives; all of them by default
         mean: float = 0.0,
         deviation: float = 1.0,
         device: torch.device | None = None,
     ) -> None:
-        self._array = rows if isinstance(rows, np.ndarray) else None
-        self._rows = torch.from_numpy(rows) if isinstance(rows, np.ndarray) else rows
+        if isinstance(rows, np.ndarray):
+            rows = _Disk(rows) if isinstance(rows, np.memmap) else torch.from_numpy(rows)
+        self._rows = rows
         self._index = torch.arange(len(rows)) if index is None else index.cpu()
         self._mean, self._deviation = mean, deviation
-        self._device = self._rows.device if device is None else device
+        self._device = device or (rows.device if isinstance(rows, Tensor) else torch.device("cpu"))
 
     def __len__(self) -> int:
         return len(self._index)
 
     def __getitem__(self, which: Tensor) -> Tensor:
         """Rows `which`, indices or a mask: (b, 1, d, h, w), normalised by mean and deviation, or features (b, k)."""
-        rows = self._rows[self._index[which.cpu()]].to(self._device, non_blocking=True)
-        rows = (rows.float() - self._mean) / self._deviation
+        rows = self._rows[self._index[which.cpu()]].to(self._device, torch.float32, non_blocking=True)
+        rows = rows.sub_(self._mean).div_(self._deviation)  # in place: the look-up made a copy
         return rows[:, None] if rows.ndim == 4 else rows
 
     def only(self, which: Tensor) -> Feed:
         """The feed of rows `which`: indices or a mask."""
-        rows = self._rows if self._array is None else self._array
-        return Feed(rows, self._index[which.cpu()], self._mean, self._deviation, self._device)
+        return Feed(self._rows, self._index[which.cpu()], self._mean, self._deviation, self._device)
 
     def batches(self, size: int) -> Iterator[Tensor]:
         """All rows in order, `size` at a time."""
@@ -59,31 +58,59 @@ class Feed:
             yield self[part]
 
     def expect(self, which: Tensor) -> None:
-        """Have the system read rows `which` from disk meanwhile, where they lie there."""
-        if not isinstance(self._array, np.memmap) or not hasattr(os, "posix_fadvise"):
-            return
-        size = self._array[0].nbytes
-        with suppress(OSError, TypeError), Path(str(self._array.filename)).open("rb") as file:
-            for row in self._index[which].tolist():
-                os.posix_fadvise(file.fileno(), self._array.offset + row * size, size, os.POSIX_FADV_WILLNEED)
+        """Have the system read rows `which` meanwhile, where they lie on disk."""
+        if isinstance(self._rows, _Disk):
+            self._rows.expect(self._index[which.cpu()])
+
+    def moments(self) -> tuple[float, float]:
+        """Mean and standard deviation of all values, in double precision, a few rows in memory at a time."""
+        total = squares = 0.0
+        origin = float(self[torch.tensor([0])].flatten()[0])  # near the mean, so that squares do not drown the rest
+        n = 0
+        for part in self.batches(64):
+            values = part.double() - origin
+            total, squares, n = total + float(values.sum()), squares + float(values.square().sum()), n + values.numel()
+        mean = total / n
+        return origin + mean, math.sqrt(max(0.0, squares / n - mean**2))
+
+    def normalised(self, mean: float, deviation: float) -> Feed:
+        """The same rows, less `mean` and over `deviation`."""
+        return Feed(self._rows, self._index, mean, deviation, self._device)
 
     def resident(self) -> Feed:
-        """The same rows, normalised, in the memory of the GPU; the feed itself where there is none, or no room."""
+        """The same rows in the memory of the GPU; the feed itself where there is none, or no room."""
         if self._device.type != "cuda":
             return self
         room = RESIDENT_SHARE * torch.cuda.get_device_properties(self._device).total_memory
-        if len(self) * self._rows[0].numel() * 4 > room:
+        if len(self) * math.prod(self._rows.shape[1:]) * 4 > room:
             return self
         return Feed(torch.cat([part.squeeze(1) for part in self.batches(256)]))
 
 
-def moments(volumes: FloatArray, indices: np.ndarray) -> tuple[float, float]:
-    """Mean and standard deviation of all voxels of `volumes[indices]`, a few volumes in memory at a time."""
-    total = squares = 0.0
-    origin = float(volumes[indices[0]].flat[0])  # near the mean, so that the squares do not drown the deviation
-    for some in np.array_split(indices, max(1, len(indices) // 64)):
-        part = np.asarray(volumes[some], dtype=np.float64) - origin
-        total += part.sum()
-        squares += np.square(part).sum()
-    n = len(indices) * volumes[0].size
-    return origin + total / n, float(np.sqrt(max(0.0, squares / n - (total / n) ** 2)))
+class _Disk:
+    """Rows of an array in a file, read when asked for; unlike a mapped file they fill no memory of the process."""
+
+    def __init__(self, array: np.memmap[tuple[int, ...], np.dtype[np.float32]]) -> None:
+        self.shape, self.dtype, self.start = array.shape, array.dtype, array.offset
+        self.row_bytes = math.prod(array.shape[1:]) * array.dtype.itemsize
+        self.name = str(array.filename)
+        self.file = os.open(self.name, os.O_RDONLY)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __del__(self) -> None:
+        os.close(self.file)
+
+    def __getitem__(self, index: Tensor) -> Tensor:
+        rows = np.empty((len(index), *self.shape[1:]), self.dtype)
+        for row, place in zip(rows.reshape(len(index), -1), index.tolist()):
+            if os.preadv(self.file, [row.data], self.start + place * self.row_bytes) != self.row_bytes:
+                raise OSError(f"{self.name}: ends within row {place}; delete it, and it is made anew")
+        return torch.from_numpy(rows)
+
+    def expect(self, index: Tensor) -> None:
+        if hasattr(os, "posix_fadvise"):  # Linux
+            for place in index.tolist():
+                start = self.start + place * self.row_bytes
+                os.posix_fadvise(self.file, start, self.row_bytes, os.POSIX_FADV_WILLNEED)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from bench import registry
 from bench.cache import Cache, digest
 from bench.dataset import Subtomograms
-from bench.feed import Feed, moments
+from bench.feed import Feed
 from bench.memory import keep_freed_memory, peak_in_mebibytes, start_peak
 from bench.metrics import Classification, classification
 from bench.networks import Backbone
@@ -153,10 +153,11 @@ def _prepare(trial: Trial, runtime: Runtime, rehearsal: bool = False) -> _Prepar
     split = split_of(trial, subtomograms)
     device = torch.device(runtime.device)
     torch.manual_seed(derive(trial.seed, "global"))  # for foreign methods; ours draw from explicit generators
-    mean, deviation = moments(subtomograms.volumes, split.train)
+    whole = Feed(subtomograms.volumes, device=device)
+    mean, deviation = whole.only(torch.from_numpy(split.train)).moments()
     if deviation == 0:
         raise ValueError("all training voxels are equal")
-    whole = Feed(subtomograms.volumes, None, mean, deviation, device)
+    whole = whole.normalised(mean, deviation)
 
     def side(indices: np.ndarray, shown: np.ndarray) -> tuple[Feed, Tensor]:
         labels = np.where(np.isin(indices, shown), subtomograms.labels[indices], UNLABELLED)
