@@ -16,7 +16,7 @@ from torch.nn import functional as F
 # Row k: which of the three taps of a 3-wide kernel fall on tap k of the 4-wide, stride-2 transposed convolution
 # that equals up-sampling ×2 followed by the 3-wide convolution.
 _FUSE = ((0.0, 0.0, 1.0), (0.0, 1.0, 1.0), (1.0, 1.0, 0.0), (1.0, 0.0, 0.0))
-CACHE_BYTES = 2**22  # of the widest features worked on at a time
+CACHE_BYTES = 2**21  # of the widest features worked on at a time
 _POOLING: tuple[Any, ...] = ([2] * 3, [2] * 3, [0] * 3, [1] * 3, False)  # window, stride, padding, dilation, ceil
 
 

@@ -240,14 +240,18 @@ class Run(Generic[NetworkT]):
         twin.train_on(self.data)
         return twin
 
+    def over(self, until: float | None = None) -> bool:
+        """Whether the training, or the part of it up to `until` epochs, is at its end or out of patience."""
+        end, patience = self.epochs if until is None else until, self.trainer.rules.patience
+        return self.epochs_done > end - 1e-6 or (patience is not None and self.checks_since_best >= patience)
+
     def advance(self, until: float | None = None) -> bool:
         """Train to the next check, at most to `until` epochs; False, with nothing done, once the training is over.
 
         A check comes after each epoch or, where steps are equal for all, after each quarter of one.
         """
         end = self.epochs if until is None else until
-        patience = self.trainer.rules.patience
-        if self.epochs_done > end - 1e-6 or (patience is not None and self.checks_since_best >= patience):
+        if self.over(until):
             return False
         if self.trainer.rehearsal:
             self._rehearse(end)

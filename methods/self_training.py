@@ -43,10 +43,11 @@ class SelfTraining(Method):
         return min(runs, key=lambda run: run.best_loss).best()
 
     def _adopt(self, run: Run[ClassifierNetwork], data: TrainingData, threshold: float) -> Run[ClassifierNetwork]:
-        if run.trainer.rules.equal_steps:  # it has learnt already
+        if not run.trainer.rules.equal_steps:  # else it has learnt already
+            run.advance()
+        while not run.over():
             run.train_on(self._adopted(run, data, threshold))
-        while run.advance():
-            run.train_on(self._adopted(run, data, threshold))
+            run.advance()
         return run
 
     @torch.inference_mode()
