@@ -22,6 +22,14 @@ TINY = ["--set", "phantoms.box=8", "--set", "phantoms.per_class=30", "--epochs",
 
 
 @pytest.fixture(scope="session")
+def structures() -> Path:
+    """The folder of real PDB entries."""
+    if not (DATA / "structures").is_dir():
+        pytest.skip(f"no real structures at {DATA}; set SUBTOMOBENCH_DATA")
+    return DATA / "structures"
+
+
+@pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """240 phantoms of 8³ on disk."""
     folder = tmp_path_factory.mktemp("tiny")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,12 +28,14 @@ def dataset(request: pytest.FixtureRequest, tmp_path: Path, rng: np.random.Gener
     for i, kind in enumerate(("one", "two", "three")):
         density = np.exp(-(z**2 / (4 + 4 * i) + y**2 / 6 + x**2 / 9)).astype(np.float32)
         volume.write(tmp_path / f"{kind}.mrc", Volume(density, 10.0))
+        atoms = [
+            f"ATOM  {n:5d}  C   ALA A{n:4d}    {30 * n * i % 47:8.3f}{20.0 * n:8.3f}{7 * n % 31:8.3f}" for n in range(9)
+        ]
+        (tmp_path / f"{kind}.pdb").write_text("\n".join(f"{atom}  1.00  0.00           C" for atom in atoms))
         (tmp_path / kind).mkdir()
         for j in range(4):
             noisy = density + rng.normal(size=density.shape).astype(np.float32)
             volume.write(tmp_path / kind / f"{j}.mrc", Volume(noisy, 10.0))
-    from dataclasses import replace
-
     return replace(plain, folder=tmp_path)
 
 
@@ -106,8 +109,6 @@ def test_rings_have_the_symmetry_they_claim() -> None:
 
 @needs_data
 def test_the_real_maps_become_subtomograms() -> None:
-    from dataclasses import replace
-
     made = replace(registry.dataset("maps", {"box": 28, "per_class": 2}), folder=DATA / "maps").load()
     assert len(made.class_names) == 12
     assert made.volumes.shape == (24, 28, 28, 28)
@@ -121,8 +122,6 @@ def test_a_volume_that_stands_there_twice_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_map_with_a_noise_floor_is_refused_until_it_has_a_threshold(tmp_path: Path, rng: np.random.Generator) -> None:
-    from dataclasses import replace
-
     z, y, x = np.mgrid[:32, :32, :32] - 16.0
     for i, name in enumerate(("a.mrc", "b.mrc")):
         blob = np.exp(-(z**2 + y**2 + x**2) / (20 + 10 * i)) + 0.05 * rng.uniform(size=z.shape)
@@ -133,8 +132,6 @@ def test_a_map_with_a_noise_floor_is_refused_until_it_has_a_threshold(tmp_path: 
 
 
 def test_an_empty_class_is_refused(tmp_path: Path) -> None:
-    from dataclasses import replace
-
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
     volume.write(tmp_path / "a" / "1.mrc", Volume(np.ones((8, 8, 8), np.float32), 1.0))
@@ -143,8 +140,6 @@ def test_an_empty_class_is_refused(tmp_path: Path) -> None:
 
 
 def test_boxes_of_different_shapes_are_refused(tmp_path: Path) -> None:
-    from dataclasses import replace
-
     for name, side in (("a", 8), ("b", 12)):
         (tmp_path / name).mkdir()
         volume.write(tmp_path / name / "1.mrc", Volume(np.ones((side,) * 3, np.float32), 1.0))
@@ -153,10 +148,30 @@ def test_boxes_of_different_shapes_are_refused(tmp_path: Path) -> None:
 
 
 def test_boxes_that_are_no_cubes_are_refused(tmp_path: Path) -> None:
-    from dataclasses import replace
-
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         volume.write(tmp_path / name / "1.mrc", Volume(np.ones((8, 8, 12), np.float32), 1.0))
     with pytest.raises(BenchError, match="cubes"):
         _ = replace(registry.dataset("folder"), folder=tmp_path).load().side
+
+
+def test_simulated_refuses_a_box_that_is_too_small(structures: Path) -> None:
+    made = registry.dataset("simulated", {"box": 16, "per_class": 1, "voxel_size_in_angstroms": 5.0})
+    with pytest.raises(
+        BenchError, match=r"too small for the largest structure; set simulated\.box=\d+ or a larger voxel"
+    ):
+        replace(made, folder=structures).load()
+
+
+def test_simulated_needs_two_structures(tmp_path: Path) -> None:
+    with pytest.raises(BenchError, match="0 structures"):
+        replace(registry.dataset("simulated"), folder=tmp_path).load()
+
+
+def test_simulated_particles_are_bright_and_in_the_middle(structures: Path, tmp_path: Path) -> None:
+    for name in ("6z6u.pdb.gz", "1gyt.pdb.gz"):
+        (tmp_path / name).symlink_to(structures / name)
+    made = replace(registry.dataset("simulated", {"box": 24, "per_class": 6, "snr": 1000.0}), folder=tmp_path).load()
+    assert made.class_names == ("1gyt", "6z6u")
+    inner = made.volumes[:, 6:18, 6:18, 6:18].mean((1, 2, 3))
+    assert (inner > made.volumes.mean((1, 2, 3)) + 0.3).all()

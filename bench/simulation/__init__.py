@@ -1,7 +1,9 @@
-"""Density → particle in a random pose → subtomogram with missing wedge, CTF and noise."""
+"""Structure → potential (a density) → particle in a random pose → subtomogram with missing wedge, CTF and noise."""
 
+from bench.simulation import structure
 from bench.simulation.density import Density, common_extent, fitted
 from bench.simulation.imaging import Imaging
 from bench.simulation.particles import simulate
+from bench.simulation.scattering import potential
 
-__all__ = ["Density", "Imaging", "common_extent", "fitted", "simulate"]
+__all__ = ["Density", "Imaging", "common_extent", "fitted", "potential", "simulate", "structure"]

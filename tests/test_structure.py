@@ -1,0 +1,174 @@
+"""Structures from files: what is kept, what is counted, which assembly; and the potential against direct sums."""
+
+from __future__ import annotations
+
+import gzip
+import math
+from pathlib import Path
+
+import gemmi
+import numpy as np
+import pytest
+
+from bench.errors import BenchError
+from bench.simulation import scattering as physics
+from bench.simulation.scattering import VOLTS, ice_scattering, potential
+from bench.simulation.structure import Structure, find, read
+
+ATOM = "{:6s}{:5d}  {:3s}{:1s}{:3s} {:1s}{:4d}    {:8.3f}{:8.3f}{:8.3f}{:6.2f}{:6.2f}          {:>2s}\n"
+
+
+def _pdb(*atoms: tuple[str, str, str, int, tuple[float, float, float], float, str], head: str = "") -> str:
+    """Atoms as (name, altloc, residue, residue number, (x, y, z), occupancy, element), all in chain A."""
+    lines = [
+        ATOM.format("ATOM", i, name, alt, residue, "A", number, *xyz, occupancy, 10.0, element)
+        for i, (name, alt, residue, number, xyz, occupancy, element) in enumerate(atoms, 1)
+    ]
+    return head + "".join(lines) + "END\n"
+
+
+ALANINE = [(n, "", "ALA", 1, (i, 2.0 * i, 3.0 * i), 1.0, n[0]) for i, n in enumerate(("N", "CA", "C", "O", "CB"))]
+TWOFOLD = """\
+REMARK 350 BIOMOLECULE: 1
+REMARK 350 APPLY THE FOLLOWING TO CHAINS: {chains}
+REMARK 350   BIOMT1   1  1.000000  0.000000  0.000000        0.00000
+REMARK 350   BIOMT2   1  0.000000  1.000000  0.000000        0.00000
+REMARK 350   BIOMT3   1  0.000000  0.000000  1.000000        0.00000
+REMARK 350   BIOMT1   2 -1.000000  0.000000  0.000000       50.00000
+REMARK 350   BIOMT2   2  0.000000 -1.000000  0.000000        0.00000
+REMARK 350   BIOMT3   2  0.000000  0.000000  {last}        0.00000
+"""
+
+
+@pytest.mark.parametrize("suffix", [".pdb", ".pdb.gz", ".cif", ".cif.gz"])
+def test_what_is_left_out_and_what_is_kept(tmp_path: Path, suffix: str) -> None:
+    text = _pdb(
+        *ALANINE,
+        ("CG", "A", "VAL", 2, (5, 5, 5), 0.7, "C"),
+        ("CG", "B", "VAL", 2, (6, 5, 5), 0.3, "C"),
+        ("CB", "", "VAL", 2, (7, 5, 5), 0.0, "C"),
+        ("H", "", "VAL", 2, (8, 5, 5), 1.0, "H"),
+        ("O", "", "HOH", 3, (9, 9, 9), 1.0, "O"),
+    )
+    if ".cif" in suffix:
+        text = gemmi.read_pdb_string(text).make_mmcif_document().as_string()
+    path = tmp_path / f"some{suffix}"
+    path.write_bytes(gzip.compress(text.encode()) if suffix.endswith("gz") else text.encode())
+    structure = read(path)
+    assert structure.name == "some"
+    assert structure.positions[3].tolist() == [9, 6, 3]  # (z, y, x)
+    assert structure.occupancies.sum() == pytest.approx(5 + 1 + 1)
+    assert structure.notes["waters left out"] == 1
+    assert structure.notes["zero occupancies left out"] == 1
+    assert structure.notes["alternate locations"] == 2
+    assert structure.notes["hydrogens"] == 1
+    assert structure.notes["atoms"] == len(structure.elements) == 8
+
+
+@pytest.mark.parametrize(
+    ("head", "assembly", "atoms"),
+    [
+        (TWOFOLD.format(chains="A", last="1.000000"), "auto", 10),
+        (TWOFOLD.format(chains="A", last="1.000000"), "1", 10),
+        (TWOFOLD.format(chains="A", last="1.000000"), "none", 5),
+        (TWOFOLD.format(chains="B", last="1.000000"), "auto", 5),  # it leaves out a chain
+        (TWOFOLD.format(chains="A", last="2.000000"), "auto", 5),  # it is no rotation
+        ("", "auto", 5),
+    ],
+)
+def test_assemblies(tmp_path: Path, head: str, assembly: str, atoms: int) -> None:
+    path = tmp_path / "one.pdb"
+    path.write_text(_pdb(*ALANINE, head=head))
+    structure = read(path, assembly)
+    assert len(structure.elements) == atoms
+    if atoms == 10:
+        one, two = structure.positions[:5], structure.positions[5:]
+        assert np.allclose(two, one * [1, -1, -1] + [0, 0, 50], atol=1e-3)
+
+
+def test_bad_files_are_named(tmp_path: Path) -> None:
+    water = _pdb(("O", "", "HOH", 3, (9, 9, 9), 1.0, "O"))
+    cases = {"empty.pdb": "", "text.cif": "no crystal", "water.pdb": water, "cut.pdb.gz": gzip.compress(b"x" * 999)[:9]}
+    for name, content in cases.items():
+        (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+        with pytest.raises(BenchError, match=name):
+            read(tmp_path / name)
+    (tmp_path / "one.pdb").write_text(_pdb(*ALANINE))
+    with pytest.raises(BenchError, match=r"no assembly '7'; known: auto, none"):
+        read(tmp_path / "one.pdb", "7")
+
+
+def test_the_real_entries(structures: Path) -> None:
+    """GroEL's 14-mer: 1OEL needs its two operators, 1MNF has the chains and a garbled REMARK 350."""
+    assert [p.name for p in find(structures)] == sorted(p.name for p in structures.iterdir() if ".gz" in p.suffixes)
+    oel, mnf = read(structures / "1oel.pdb.gz"), read(structures / "1mnf.pdb.gz")
+    assert oel.notes["assembly"] == "1"
+    assert mnf.notes["assembly"] == "none"
+    assert len(oel.elements) == pytest.approx(len(mnf.elements), rel=0.05)
+    assert oel.notes["waters left out"] == 2 * 149
+
+
+def _random_structure(n: int = 60) -> Structure:
+    rng = np.random.default_rng(0)
+    return Structure(
+        "random", rng.uniform(0, [20, 30, 40], (n, 3)), rng.choice(["C", "N", "O", "S", "P"], n), rng.uniform(0.3, 1, n)
+    )
+
+
+def test_the_sum_of_the_potential_is_that_of_the_atoms_scattering_factors() -> None:
+    structure = _random_structure()
+    voxels = potential(structure, 4.0, in_ice=False).voxels
+    zero_angle = [gemmi.Element(e).c4322.calculate_sf(0) for e in structure.elements]
+    assert voxels.sum(dtype=np.float64) * 4**3 == pytest.approx(
+        VOLTS * np.dot(structure.occupancies, zero_angle), rel=1e-4
+    )
+
+
+def test_the_potential_s_spectrum_is_gemmi_s_direct_sum() -> None:
+    """Structure factors of the same atoms, summed one by one, at all low frequencies of the grid."""
+    structure, spacing = _random_structure(), 3.0
+    density = potential(structure, spacing, in_ice=False)
+    shape = density.voxels.shape
+    sides = [n * spacing for n in shape]
+    low = structure.positions.min(0) - physics.MARGIN_IN_ANGSTROMS - 4 * spacing
+    model, chain, residue = gemmi.Model(1), gemmi.Chain("A"), gemmi.Residue()
+    for position, element, occupancy in zip(structure.positions - low, structure.elements, structure.occupancies):
+        atom = gemmi.Atom()
+        atom.element, atom.occ, atom.b_iso = gemmi.Element(str(element)), occupancy, 0.0
+        atom.pos = gemmi.Position(*position[::-1])
+        residue.add_atom(atom)
+    chain.add_residue(residue)
+    model.add_chain(chain)
+    calculator = gemmi.StructureFactorCalculatorE(gemmi.UnitCell(*sides[::-1], 90, 90, 90))
+    ours = np.fft.fftn(density.voxels.astype(np.float64)) * spacing**3 / VOLTS
+    worst = 0.0
+    for index in [(0, 0, 1), (1, 2, 3), (-3, 2, 4), (5, -4, 0), (0, 7, -6), (6, 6, 6)]:
+        k2 = sum((i / side) ** 2 for i, side in zip(index, sides))
+        low_pass = math.exp(-math.log(2) * k2 * (2 * spacing) ** 2)
+        theirs = np.conj(calculator.calculate_sf_from_model(model, index[::-1])) * low_pass
+        worst = max(worst, abs(ours[index] - theirs) / abs(theirs))
+    assert worst < 0.01
+
+
+def test_a_structure_moved_by_whole_voxels_moves_its_potential() -> None:
+    structure = _random_structure()
+    one = potential(structure, 4.0).voxels
+    moved = Structure("moved", structure.positions + [100.0, -37.0, 8.0], structure.elements, structure.occupancies)
+    assert np.allclose(potential(moved, 4.0).voxels, one, atol=1e-4)  # the grid goes with the atoms
+
+
+def test_ice_has_the_mean_inner_potential_of_the_literature() -> None:
+    """Vulović et al. 2013 give 4.53 V for low-density amorphous ice of 0.93 g/cm³."""
+    assert VOLTS * ice_scattering() == pytest.approx(4.53, rel=0.03)
+
+
+def test_protein_in_ice_is_denser_than_ice_and_less_than_in_vacuum(structures: Path) -> None:
+    apoferritin = read(structures / "6z6u.pdb.gz")
+    ice, vacuum = (potential(apoferritin, 5.0, in_ice).voxels.sum() for in_ice in (True, False))
+    assert 0.2 * vacuum < ice < 0.6 * vacuum
+
+
+def test_a_grid_that_does_not_fit_is_refused() -> None:
+    far = Structure("far", np.array([[0.0, 0, 0], [9e4, 9e4, 9e4]]), np.array(["C", "C"]), np.ones(2))
+    with pytest.raises(BenchError, match="take a larger voxel"):
+        potential(far, 5.0)
