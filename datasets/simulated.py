@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from bench.dataset import Dataset, Report, Subtomograms, silent
@@ -24,6 +24,15 @@ class Simulated(Dataset):
     snr: float = 0.03
     voxel_size_in_angstroms: float = 0.0  # 0: so that the largest structure just fits the box, in any pose
     assembly: str = "auto"  # the biological assembly by its name in the file; none: the atoms as they stand
+    mode: str = "tilt_series"  # or "fourier"
+    tilt_limit_in_degrees: float = 60.0
+    tilt_step_in_degrees: float = 3.0
+    voltage_in_kilovolts: float = 300.0
+    spherical_aberration_in_millimetres: float = 2.0
+    defocus_in_micrometres: float = 5.0  # underfocus is positive
+    amplitude_contrast: float = 0.07
+    envelope_in_nyquist: float = 0.4  # σ of the Gaussian envelope
+    mtf_at_nyquist: float = 0.5  # of the detector, in a tilt series
     seed: int = 0  # of poses and noise
 
     def sources(self) -> list[Path]:
@@ -38,6 +47,7 @@ class Simulated(Dataset):
         """Read the structures and image them in random poses."""
         if self.voxel_size_in_angstroms < 0:
             raise BenchError(f"voxel_size_in_angstroms {self.voxel_size_in_angstroms:g}: must be positive, or 0 to fit")
+        imaging = Imaging(**{f.name: getattr(self, f.name) for f in fields(Imaging)})
         structures = [structure.read(path, self.assembly) for path in self.sources()]
         needed = common_extent([potential(s, SURVEY_IN_ANGSTROMS) for s in structures])
         voxel_size = self.voxel_size_in_angstroms or needed / self.box
@@ -49,4 +59,4 @@ class Simulated(Dataset):
         densities = [potential(s, voxel_size / OVERSAMPLING) for s in structures]
         title = f"simulated {self.box}³ SNR {self.snr:g}"
         extent = voxel_size * self.box
-        return simulate(densities, Imaging(snr=self.snr), self.box, self.per_class, extent, self.seed, title, report)
+        return simulate(densities, imaging, self.box, self.per_class, extent, self.seed, title, report)

@@ -14,6 +14,7 @@ from bench.dataset import silent
 from bench.errors import BenchError
 from bench.simulation import Density, Imaging, common_extent, fitted, simulate
 from bench.simulation.imaging import electron_wavelength_in_angstroms
+from bench.simulation.tilt_series import angles, back_project, project
 
 
 def _blob(shape: tuple[int, int, int], centre: tuple[float, float, float], sigma: tuple[float, float, float]):
@@ -73,6 +74,91 @@ def test_boxes_leave_with_mean_0_and_variance_1() -> None:
     delivered = Imaging().image(clean, 20.0, torch.Generator().manual_seed(0))
     assert torch.allclose(delivered.mean((1, 2, 3)), torch.zeros(3), atol=1e-5)
     assert torch.allclose(delivered.var((1, 2, 3)), torch.ones(3), atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(12, 10, 16), (16, 14, 10)])
+def test_the_projection_at_0_degrees_is_the_sum_along_z(shape: tuple[int, int, int]) -> None:
+    tilts, volumes = angles(60, 3), torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
+    shadows = project(volumes, tilts)
+    left = shadows.shape[-1] // 2 - shape[2] // 2
+    straight = shadows[:, tilts.index(0.0)]
+    assert torch.allclose(straight[..., left : left + shape[2]], volumes.sum(1), atol=1e-5)
+    assert torch.allclose(shadows.sum(-1), volumes.sum((1, 3))[:, None].expand(-1, len(tilts), -1), atol=1e-4)
+
+
+def test_a_projection_at_an_angle_is_that_of_the_turned_specimen() -> None:
+    """A Gaussian off the centre, turned by hand: x cos θ + z sin θ, as wide as before."""
+    tilts, n, z, x, sigma = (-47.0, 30.0), 40, 6.0, -9.0, 2.5
+    blob = _blob((n, n, n), (20 + z, 20, 20 + x), (sigma,) * 3)
+    for tilt, shadow in zip(tilts, project(torch.from_numpy(blob)[None], tilts)[0].sum(1)):
+        u = torch.arange(len(shadow)) - len(shadow) // 2
+        mean = float((shadow * u).sum() / shadow.sum())
+        assert mean == pytest.approx(x * math.cos(math.radians(tilt)) + z * math.sin(math.radians(tilt)), abs=0.01)
+        assert float((shadow * (u - mean) ** 2).sum() / shadow.sum()) == pytest.approx(sigma**2, rel=0.05)
+
+
+def test_without_a_wedge_back_projection_gives_the_specimen_back() -> None:
+    tilts = tuple(float(t) for t in range(-90, 90, 2))
+    blob = torch.from_numpy(_blob((32, 8, 32), (18, 4, 12), (3.0, 2.0, 2.0)))[None]
+    rebuilt = back_project(project(blob, tilts), 32, 32, tilts)
+    assert np.corrcoef(rebuilt.flatten(), blob.flatten())[0, 1] > 0.99
+    upside_down = blob.flip(1)
+    assert np.corrcoef(rebuilt.flatten(), upside_down.flatten())[0, 1] < 0.5
+
+
+@pytest.mark.parametrize("snr", [0.01, 0.1, 1.0])
+def test_snr_and_empty_wedge_of_a_tilt_series(snr: float) -> None:
+    """The noise is what two images of one particle do not share."""
+    clean = torch.from_numpy(_blob((32, 28, 32), (16, 14, 16), (3, 4, 2)))[None].repeat(40, 1, 1, 1)
+    imaging = Imaging(snr=snr, mode="tilt_series")
+    one, two = (imaging.image(clean, 12.0, torch.Generator().manual_seed(seed)) for seed in (1, 2))
+    shared = float((one * two).mean())
+    assert shared / (1 - shared) == pytest.approx(snr, rel=0.05)
+    spectrum = torch.fft.rfftn(one, dim=(1, 2, 3)).abs().square()
+    missing = spectrum * (1 - imaging.wedge((32, 28, 32)))
+    assert float(missing.sum()) < 0.05 * float(spectrum.sum())
+
+
+def test_the_first_zero_of_a_tilt_series_ctf_is_where_the_formula_puts_it() -> None:
+    """Of a point, near the tilt axis, where all projections have the same frequencies; on it the weights are 0."""
+    n, w, voxel = 96, 32, 6.0
+    imaging = Imaging(
+        mode="tilt_series",
+        defocus_in_micrometres=3.0,
+        amplitude_contrast=0.0,
+        spherical_aberration_in_millimetres=0.0,
+        envelope_in_nyquist=10.0,
+    )
+    point = torch.zeros(1, w, n, w)
+    point[0, w // 2, n // 2, w // 2] = 1
+    signal, _ = imaging._tilt(point, voxel, torch.Generator())
+    near_the_axis = torch.fft.fftn(signal[0]).abs()[0, : n // 2, 2]
+    k2 = 1 / (electron_wavelength_in_angstroms(300) * 3e4) - (2 / (w * voxel)) ** 2
+    zero = n * voxel * math.sqrt(k2)
+    lowest = int(near_the_axis[8:30].argmin()) + 8
+    assert lowest == pytest.approx(zero, abs=1)
+    assert float(near_the_axis[lowest]) < 0.05 * float(near_the_axis.max())
+
+
+def test_both_modes_agree_on_a_particle() -> None:
+    clean = torch.from_numpy(_blob((32, 32, 32), (14, 16, 19), (2, 5, 3)))[None]
+    signals = [getattr(Imaging(), make)(clean, 10.0, torch.Generator())[0] for make in ("_filter", "_tilt")]
+    assert np.corrcoef(signals[0].flatten(), signals[1].flatten())[0, 1] > 0.9
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"snr": 0.0},
+        {"tilt_limit_in_degrees": 91.0},
+        {"tilt_step_in_degrees": 0.0},
+        {"mtf_at_nyquist": 0.0},
+        {"mode": "magic"},
+    ],
+)
+def test_an_impossible_microscope_is_refused(bad: dict[str, float]) -> None:
+    with pytest.raises(BenchError, match=next(iter(bad))):
+        Imaging(**bad)
 
 
 def test_posing_turns_about_the_centre_of_mass_and_then_shifts() -> None:

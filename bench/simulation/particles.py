@@ -43,8 +43,6 @@ def simulate(
 
     Raises BenchError for a recipe that cannot be made.
     """
-    if imaging.snr <= 0:
-        raise BenchError(f"snr {imaging.snr:g}: must be above 0; set a positive signal-to-noise ratio")
     if box < 8 or per_class < 1:
         raise BenchError(f"box {box}, per_class {per_class}: a box has 8 voxels or more, a class one particle or more")
     voxel_size = extent_in_angstroms / box
