@@ -131,15 +131,17 @@ def _learning(records: dict[str, dict[str, Any]], title: str) -> Figure | None:
         1, len(variants), figsize=(2.5 * len(variants) + 0.5, 2.7), squeeze=False, layout="constrained"
     )
     order = sorted(table["labelled"].unique(), key=lambda text: float(text.removesuffix(" %").replace("none", "0")))
+    colours = dict(zip(order, sns.color_palette(n_colors=len(order))))
     for axes, variant in zip(grid[0], variants):
         chosen = table[table["variant"] == variant]
-        sns.lineplot(
-            chosen, x="step", y="loss", hue="labelled", hue_order=order, units="seed", estimator=None, ax=axes, lw=0.9
-        )
+        present = [label for label in order if label in set(chosen["labelled"])]
+        lines = {"hue": "labelled", "hue_order": present, "palette": colours, "units": "seed", "estimator": None}
+        sns.lineplot(chosen, x="step", y="loss", ax=axes, lw=0.9, **lines)
         axes.set_title(variant, fontsize=8)
         axes.set(xlabel="optimiser step", ylabel="validation loss" if axes is grid[0][0] else "")
         axes.legend(fontsize=6, title="labelled", title_fontsize=6)
-    figure.suptitle(f"{title}: a line a seed", fontsize=9)
+    jumps = "a jump is another loss (pretrained) or another start (self_training)"
+    figure.suptitle(f"{title}\na line a seed; {jumps}", fontsize=9)
     return figure
 
 
