@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import weakref
 from collections.abc import Iterator
 
 import numpy as np
@@ -95,12 +96,10 @@ class _Disk:
         self.row_bytes = math.prod(array.shape[1:]) * array.dtype.itemsize
         self.name = str(array.filename)
         self.file = os.open(self.name, os.O_RDONLY)
+        weakref.finalize(self, os.close, self.file)
 
     def __len__(self) -> int:
         return self.shape[0]
-
-    def __del__(self) -> None:
-        os.close(self.file)
 
     def __getitem__(self, index: Tensor) -> Tensor:
         rows = np.empty((len(index), *self.shape[1:]), self.dtype)
@@ -110,6 +109,7 @@ class _Disk:
         return torch.from_numpy(rows)
 
     def expect(self, index: Tensor) -> None:
+        """Start to read rows `index` into the system's cache."""
         if hasattr(os, "posix_fadvise"):  # Linux
             for place in index.tolist():
                 start = self.start + place * self.row_bytes

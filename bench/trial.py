@@ -116,8 +116,7 @@ def rehearse(trial: Trial, runtime: Runtime) -> tuple[float, dict[str, float]]:
 def _set_up(runtime: Runtime) -> None:
     torch.set_num_threads(runtime.threads)
     keep_freed_memory()
-    torch.set_float32_matmul_precision("highest" if runtime.deterministic else "high")
-    torch.backends.cudnn.allow_tf32 = not runtime.deterministic
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = not runtime.deterministic
     if runtime.deterministic:
         os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # read when the GPU is first used
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
