@@ -65,7 +65,9 @@ def main(speed: str, reference: str | None = None, how: str = str(TOLERANCE)) ->
     # SGEMM is the same in both forms.
     gated = {name: pair["ratio"] for name, pair in now.items() if not name.startswith("SGEMM")}
     if how == "write":
-        Path(reference).write_text(json.dumps({k: round(v, 2) for k, v in gated.items()}, indent=1) + "\n")
+        Path(reference).write_text(
+            json.dumps({k: round(v, 2) for k, v in gated.items()}, indent=1, ensure_ascii=False) + "\n"
+        )
         return 0
     worse = fallen(now, json.loads(Path(reference).read_text()), float(how))
     print("\n".join(worse) or "no ratio has fallen")

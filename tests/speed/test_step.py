@@ -19,13 +19,13 @@ from bench.training import Batch
 CLASSES = 8
 
 
-def _batch(n: int, side: int) -> Batch:
+def make_batch(n: int, side: int) -> Batch:
     generator = torch.Generator().manual_seed(0)
     labels = torch.where(torch.arange(n) < n // 2, torch.arange(n) % CLASSES, UNLABELLED)
     return Batch(torch.randn(n, 1, side, side, side, generator=generator), labels, generator)
 
 
-def _step(parameters: Iterable[nn.Parameter], loss: Callable[[], Tensor], fused: bool) -> Callable[[], None]:
+def make_step(parameters: Iterable[nn.Parameter], loss: Callable[[], Tensor], fused: bool) -> Callable[[], None]:
     optimizer = torch.optim.Adam(parameters, fused=fused)
 
     def step() -> None:
@@ -48,18 +48,18 @@ def _gigaflops(side: int, levels: int, filters: int) -> float:
 # The paper's sizes, but for the batch at 64³: its 64 volumes take the plain form minutes and 12 GB.
 @pytest.mark.parametrize(("side", "n"), [(28, 64), (64, 8)])
 def test_joint_step(compare: Compare, side: int, n: int) -> None:
-    network, batch = AutoencodingNetwork(Backbone(side, CLASSES)), _batch(n, side)
+    network, batch = AutoencodingNetwork(Backbone(side, CLASSES)), make_batch(n, side)
     ours = registry.method("autoencoding").loss
     compare(
         f"joint step, {side}³, batch {n}",
-        _step(network.parameters(), lambda: plain_joint_loss(network, batch), fused=False),
-        _step(network.parameters(), lambda: ours(network, batch), fused=True),
+        make_step(network.parameters(), lambda: plain_joint_loss(network, batch), fused=False),
+        make_step(network.parameters(), lambda: ours(network, batch), fused=True),
         n * _gigaflops(side, len(network.encoder.convolutions), 32),
     )
 
 
 def test_classifier_step(compare: Compare) -> None:
-    network, volumes = AutoencodingNetwork(Backbone(28, CLASSES)), _batch(64, 28).volumes
+    network, volumes = AutoencodingNetwork(Backbone(28, CLASSES)), make_batch(64, 28).volumes
     parameters = [*network.encoder.convolutions.parameters(), *network.classifier.parameters()]
     labels = torch.arange(64) % CLASSES
 
@@ -68,14 +68,14 @@ def test_classifier_step(compare: Compare) -> None:
 
     compare(
         "classifier step, 28³, batch 64",
-        _step(parameters, lambda: loss(plain_encode(network, volumes)), fused=False),
-        _step(parameters, lambda: loss(network.encoder(volumes)), fused=True),
+        make_step(parameters, lambda: loss(plain_encode(network, volumes)), fused=False),
+        make_step(parameters, lambda: loss(network.encoder(volumes)), fused=True),
     )
 
 
 @pytest.mark.parametrize("what", ["naming", "rebuilding"])
 def test_evaluation(compare: Compare, what: str) -> None:
-    network, volumes = AutoencodingNetwork(Backbone(28, CLASSES)).eval(), _batch(128, 28).volumes
+    network, volumes = AutoencodingNetwork(Backbone(28, CLASSES)).eval(), make_batch(128, 28).volumes
     plain, fast = {
         "naming": (lambda: network.classifier(plain_encode(network, volumes)), lambda: network.logits(volumes)),
         "rebuilding": (lambda: plain_reconstruct(network, volumes), lambda: network.reconstruct(volumes)),
