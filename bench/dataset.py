@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from bench.cache import code_digest, digest
 from bench.errors import BenchError
-from bench.volume import FloatArray
+from bench.volume import FloatArray, find
 
 IntArray = npt.NDArray[np.int64]
 StrArray = npt.NDArray[np.str_]
@@ -138,3 +138,11 @@ class Dataset(ABC):
         if not self.folder.is_dir():
             raise BenchError(f"--data {self.folder}: no such folder; name the folder of the data set {name}")
         return self.folder
+
+    def required_files(self, suffixes: tuple[str, ...], what: str) -> list[Path]:
+        """The files of that folder with `suffixes`, one a class; raises BenchError where there are fewer than two."""
+        folder = self.required_folder()
+        files = find(folder, suffixes)
+        if len(files) < 2:
+            raise BenchError(f"{folder}: {len(files)} {what} ({', '.join(suffixes)}); put two or more there")
+        return files

@@ -59,19 +59,19 @@ def write(path: Path, volume: Volume) -> None:
         handle.voxel_size = volume.voxel_size_in_angstroms
 
 
-def find(folder: Path) -> list[Path]:
-    """The volume files right inside `folder`, sorted by name; raises BenchError where one stands there twice."""
-    paths = sorted(p for p in folder.iterdir() if p.name.lower().endswith(SUFFIXES) and p.is_file())
-    for one, other in pairwise(sorted(paths, key=stem)):
-        if stem(one) == stem(other):
-            raise BenchError(f"{one} and {other.name}: the same volume twice? keep one of them, or rename it")
+def find(folder: Path, suffixes: tuple[str, ...] = SUFFIXES) -> list[Path]:
+    """The files with `suffixes` right inside `folder`, by name; raises BenchError where one stands there twice."""
+    paths = sorted(p for p in folder.iterdir() if p.name.lower().endswith(suffixes) and p.is_file())
+    for one, other in pairwise(sorted(paths, key=lambda path: stem(path, suffixes))):
+        if stem(one, suffixes) == stem(other, suffixes):
+            raise BenchError(f"{one} and {other.name}: the same thing twice? keep one of them, or rename it")
     return paths
 
 
-def stem(path: Path) -> str:
-    """The file's name without its volume suffix: `6qzp.mrc.gz` → `6qzp`."""
+def stem(path: Path, suffixes: tuple[str, ...] = SUFFIXES) -> str:
+    """The file's name without that suffix: `6qzp.mrc.gz` → `6qzp`."""
     name = path.name
-    for suffix in sorted(SUFFIXES, key=len, reverse=True):
+    for suffix in sorted(suffixes, key=len, reverse=True):
         if name.lower().endswith(suffix):
             return name[: -len(suffix)]
     return name

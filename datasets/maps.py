@@ -25,11 +25,7 @@ class Maps(Dataset):
 
     def sources(self) -> list[Path]:
         """Every map in the folder."""
-        folder = self.required_folder()
-        maps = volume.find(folder)
-        if len(maps) < 2:
-            raise BenchError(f"{folder}: {len(maps)} density maps (.mrc, .map, also .gz); put two or more there")
-        return maps
+        return self.required_files(volume.SUFFIXES, "density maps")
 
     def load(self, report: Report = silent) -> Subtomograms:
         """Read the maps and image them in random poses."""

@@ -37,11 +37,7 @@ class Simulated(Dataset):
 
     def sources(self) -> list[Path]:
         """Every structure in the folder."""
-        folder = self.required_folder()
-        files = structure.find(folder)
-        if len(files) < 2:
-            raise BenchError(f"{folder}: {len(files)} structures (.pdb, .ent, .cif, also .gz); put two or more there")
-        return files
+        return self.required_files(structure.SUFFIXES, "structures")
 
     def load(self, report: Report = silent) -> Subtomograms:
         """Read the structures and image them in random poses."""

@@ -175,3 +175,10 @@ def test_simulated_particles_are_bright_and_in_the_middle(structures: Path, tmp_
     assert made.class_names == ("1gyt", "6z6u")
     inner = made.volumes[:, 6:18, 6:18, 6:18].mean((1, 2, 3))
     assert (inner > made.volumes.mean((1, 2, 3)) + 0.3).all()
+
+
+def test_simulated_refuses_one_structure_in_two_formats(tmp_path: Path) -> None:
+    for name in ("1abc.pdb", "1abc.cif.gz", "2abc.pdb"):
+        (tmp_path / name).touch()
+    with pytest.raises(BenchError, match="the same thing twice"):
+        replace(registry.dataset("simulated"), folder=tmp_path).load()

@@ -13,7 +13,8 @@ import pytest
 from bench.errors import BenchError
 from bench.simulation import scattering as physics
 from bench.simulation.scattering import VOLTS, ice_scattering, potential
-from bench.simulation.structure import Structure, find, read
+from bench.simulation.structure import SUFFIXES, Structure, read
+from bench.volume import find
 
 ATOM = "{:6s}{:5d}  {:3s}{:1s}{:3s} {:1s}{:4d}    {:8.3f}{:8.3f}{:8.3f}{:6.2f}{:6.2f}          {:>2s}\n"
 
@@ -48,18 +49,20 @@ def test_what_is_left_out_and_what_is_kept(tmp_path: Path, suffix: str) -> None:
         ("CG", "B", "VAL", 2, (6, 5, 5), 0.3, "C"),
         ("CB", "", "VAL", 2, (7, 5, 5), 0.0, "C"),
         ("H", "", "VAL", 2, (8, 5, 5), 1.0, "H"),
+        ("Q", "", "VAL", 2, (8, 6, 5), 1.0, "X"),
         ("O", "", "HOH", 3, (9, 9, 9), 1.0, "O"),
     )
     if ".cif" in suffix:
         text = gemmi.read_pdb_string(text).make_mmcif_document().as_string()
-    path = tmp_path / f"some{suffix}"
+    path = tmp_path / f"some.assembly{suffix}"
     path.write_bytes(gzip.compress(text.encode()) if suffix.endswith("gz") else text.encode())
     structure = read(path)
-    assert structure.name == "some"
+    assert structure.name == "some.assembly"
     assert structure.positions[3].tolist() == [9, 6, 3]  # (z, y, x)
     assert structure.occupancies.sum() == pytest.approx(5 + 1 + 1)
     assert structure.notes["waters left out"] == 1
     assert structure.notes["zero occupancies left out"] == 1
+    assert structure.notes["unknown elements left out"] == 1
     assert structure.notes["alternate locations"] == 2
     assert structure.notes["hydrogens"] == 1
     assert structure.notes["atoms"] == len(structure.elements) == 8
@@ -100,7 +103,7 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
 
 def test_the_real_entries(structures: Path) -> None:
     """GroEL's 14-mer: 1OEL needs its two operators, 1MNF has the chains and a garbled REMARK 350."""
-    assert [p.name for p in find(structures)] == sorted(p.name for p in structures.iterdir() if ".gz" in p.suffixes)
+    assert find(structures, SUFFIXES) == sorted(p for p in structures.iterdir() if ".gz" in p.suffixes)
     oel, mnf = read(structures / "1oel.pdb.gz"), read(structures / "1mnf.pdb.gz")
     assert oel.notes["assembly"] == "1"
     assert mnf.notes["assembly"] == "none"
@@ -148,13 +151,6 @@ def test_the_potential_s_spectrum_is_gemmi_s_direct_sum() -> None:
         theirs = np.conj(calculator.calculate_sf_from_model(model, index[::-1])) * low_pass
         worst = max(worst, abs(ours[index] - theirs) / abs(theirs))
     assert worst < 0.01
-
-
-def test_a_structure_moved_by_whole_voxels_moves_its_potential() -> None:
-    structure = _random_structure()
-    one = potential(structure, 4.0).voxels
-    moved = Structure("moved", structure.positions + [100.0, -37.0, 8.0], structure.elements, structure.occupancies)
-    assert np.allclose(potential(moved, 4.0).voxels, one, atol=1e-4)  # the grid goes with the atoms
 
 
 def test_ice_has_the_mean_inner_potential_of_the_literature() -> None:

@@ -9,6 +9,7 @@ import gemmi
 import numpy as np
 import numpy.typing as npt
 
+from bench import volume
 from bench.errors import BenchError
 
 SUFFIXES = (".pdb", ".ent", ".cif", ".mmcif", ".pdb.gz", ".ent.gz", ".cif.gz", ".mmcif.gz")
@@ -23,11 +24,6 @@ class Structure:
     elements: npt.NDArray[np.str_]  # (n,), chemical symbols
     occupancies: npt.NDArray[np.float64]  # (n,), in (0, 1]
     notes: dict[str, int | str] = field(default_factory=dict)  # counts by name, and the assembly that was taken
-
-
-def find(folder: Path) -> list[Path]:
-    """Every structure file in `folder`, sorted by name."""
-    return sorted(p for p in folder.iterdir() if p.is_file() and p.name.lower().endswith(SUFFIXES))
 
 
 def read(path: Path, assembly: str = "auto") -> Structure:
@@ -52,9 +48,8 @@ def read(path: Path, assembly: str = "auto") -> Structure:
     if taken is not None:
         structure.transform_to_assembly(taken, gemmi.HowToNameCopiedChain.AddNumber)
     sites = list(structure[0].all())
-    kept = [site for site in sites if not site.residue.is_water() and site.atom.occ > 0]
-    unknown = [site for site in kept if not site.atom.element.c4322.a[0] or site.atom.element.name == "X"]
-    kept = [site for site in kept if site.atom.element.c4322.a[0] and site.atom.element.name != "X"]
+    wanted = [site for site in sites if not site.residue.is_water() and site.atom.occ > 0]
+    kept = [site for site in wanted if _has_factors(site.atom.element)]
     if not kept:
         raise BenchError(f"{path}: only water, unknown elements or atoms of zero occupancy; give a macromolecule")
     notes |= {
@@ -62,17 +57,22 @@ def read(path: Path, assembly: str = "auto") -> Structure:
         "atoms": len(kept),
         "waters left out": sum(site.residue.is_water() for site in sites),
         "zero occupancies left out": sum(site.atom.occ <= 0 and not site.residue.is_water() for site in sites),
-        "unknown elements left out": len(unknown),
+        "unknown elements left out": len(wanted) - len(kept),
         "hydrogens": sum(site.atom.is_hydrogen() for site in kept),
         "alternate locations": sum(site.atom.has_altloc() for site in kept),
     }
     return Structure(
-        name=path.name[: path.name.index(".")],
+        name=volume.stem(path, SUFFIXES),
         positions=np.array([site.atom.pos.tolist()[::-1] for site in kept]),
         elements=np.array([site.atom.element.name for site in kept]),
         occupancies=np.minimum(1.0, [site.atom.occ for site in kept]),
         notes=notes,
     )
+
+
+def _has_factors(element: gemmi.Element) -> bool:
+    """Whether the element is one (not "X", what gemmi makes of an unknown symbol) and lies in the table, up to Cf."""
+    return element.atomic_number > 0 and element.c4322 is not None
 
 
 def _choose(structure: gemmi.Structure, assembly: str, path: Path) -> str | None:
