@@ -6,7 +6,6 @@ import hashlib
 import json
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -41,19 +40,20 @@ class Cache:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def entry(self, kind: str, key: str, make: Callable[[Path], None]) -> Path:
-        """The folder `kind`-`key`; where there is none, `make` fills it, once, whoever else waits for it."""
-        final = self.folder / f"{kind}-{key}"
+    def entry(self, kind: str, key: str, make: Callable[[Path], None], resumable: bool = False) -> Path:
+        """The folder `kind`-`key`; where there is none, `make` fills it, once, whoever else waits for it.
+
+        resumable: what an interrupted `make` left is given to the next one.
+        """
+        final, aside = self.folder / f"{kind}-{key}", self.folder / f".{kind}-{key}.partial"
         if final.is_dir():
             return final
         self.folder.mkdir(parents=True, exist_ok=True)
         with FileLock(str(final) + ".lock"):
             if not final.is_dir():
-                aside = Path(tempfile.mkdtemp(prefix=f".{kind}-", dir=self.folder))
-                try:
-                    make(aside)
-                    aside.rename(final)
-                except BaseException:
+                if not resumable:
                     shutil.rmtree(aside, ignore_errors=True)
-                    raise
+                aside.mkdir(exist_ok=True)
+                make(aside)
+                aside.rename(final)
         return final

@@ -142,6 +142,105 @@ def check(new: Path, baseline: Path, junit: Path | None) -> None:
     sys.exit(FAILED if bad else OK)
 
 
+class _WithParameters(click.Command):
+    """A command with an option for each parameter of the data set `simulated`; read only where it is needed."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        from bench import registry
+
+        shown = [
+            click.Option(
+                [f"--{name.replace('_', '-')}"], default=default, show_default=True, type=type(default), help=text
+            )
+            for name, (default, text) in registry.parameters("simulated").items()
+        ]
+        given = {parameter.name for parameter in self.params}
+        return [*self.params, *(option for option in shown if option.name not in given), self.get_help_option(ctx)]  # type: ignore[list-item]
+
+
+@bench.group()
+def data() -> None:
+    """Fetch structures, simulate subtomograms and tomograms."""
+
+
+@data.command()
+@click.option("--pdb", required=True, metavar="IDS", help="PDB ids, comma-separated; paper: the eight of its Table 1.")
+@click.option("--out", default="structures", show_default=True, metavar="DIR", help="Where they go, as ID.cif.gz.")
+@click.option("--mirror", metavar="URL", help="Another server with the archive's layout: URL/ID.cif.gz.")
+def fetch(pdb: str, out: str, mirror: str | None) -> None:
+    """Download structures from the Protein Data Bank.
+
+    What is there and whole is kept; a download that broke off goes on where it stopped.
+    """
+    from bench.simulation import fetch as fetching
+
+    ids = [part.strip().upper() for part in pdb.split(",") if part.strip()]
+    ids = [one for part in ids for one in (fetching.PAPER if part == "PAPER" else [part])]
+    fetching.fetch(ids, Path(out), click.echo, mirror or fetching.MIRROR)
+    click.echo(f"Next: bench data simulate --structures {out} --out simulated")
+
+
+@data.command(cls=_WithParameters)
+@click.option(
+    "--structures", required=True, metavar="DIR", help="A folder of PDB or mmCIF files (also .gz), one a class."
+)
+@click.option("--out", default="simulated", show_default=True, metavar="DIR", help="Where the set goes.")
+@click.option("--mrc/--no-mrc", default=True, show_default=True, help="Also write each box as MRC, and a RELION STAR.")
+def simulate(structures: str, out: str, mrc: bool, **parameters: Any) -> None:
+    """Simulate labelled subtomograms from atomic structures.
+
+    Writes MRC boxes, particles.star, truth.csv, manifest.json and contact_sheet.png into --out. An interrupted
+    call goes on where it left off. `bench run --dataset simulated --data DIR --out OUT` with the same parameters
+    takes the set from there.
+    """
+    from dataclasses import replace
+
+    from bench import export, registry
+    from bench.progress import Reporter
+
+    reporter = Reporter()
+    dataset: Any = replace(registry.dataset("simulated", parameters), folder=Path(structures))
+    with reporter.progress("Simulating", 1.0) as meter:
+        folder = export.make(dataset, Path(out), lambda i, of: meter.to(i / of))
+    if mrc:
+        with reporter.progress("Writing MRC", 1.0) as writing:
+            export.write(folder, dataset.imaging(), Path(out), lambda i, of: writing.to(i / of))
+    reporter.say(f"Look at {Path(out) / 'contact_sheet.png'}")
+
+
+@data.command(name="simulate-tomogram", cls=_WithParameters)
+@click.option(
+    "--structures", required=True, metavar="DIR", help="A folder of PDB or mmCIF files (also .gz), one a class."
+)
+@click.option("--shape", default="128,512,512", show_default=True, metavar="Z,Y,X", help="Of the tomogram, in voxels.")
+@click.option(
+    "--per-class", default=20, show_default=True, help="Particles of each structure, as far as they find room."
+)
+@click.option("--voxel-size-in-angstroms", default=10.0, show_default=True)
+@click.option(
+    "--contrast", default="dark", show_default=True, help="dark: particles on light, as tomograms come; or bright."
+)
+@click.option("--snr", default=0.1, show_default=True, help="var(signal) / var(noise) over the whole volume.")
+@click.option("--box", hidden=True, default=64)
+@click.option("--neighbours", hidden=True, default=0)
+@click.option("--shift-in-boxes", hidden=True, default=1 / 16)
+@click.option("--out", default="tomogram", show_default=True, metavar="DIR", help="Where the files go.")
+def simulate_tomogram(structures: str, shape: str, out: str, **parameters: Any) -> None:
+    """Simulate a crowded tomogram with its truth: particle table and class mask."""
+    from dataclasses import replace
+
+    from bench import export, registry
+
+    try:
+        d, h, w = (int(part) for part in shape.split(","))
+    except ValueError:
+        raise BenchError(f"--shape {shape}: give three numbers of voxels, as in 128,512,512") from None
+    dataset: Any = replace(registry.dataset("simulated", parameters), folder=Path(structures))
+    voxel_size = parameters["voxel_size_in_angstroms"]
+    n, snr = export.crowded_tomogram(dataset, (d, h, w), voxel_size, Path(out))
+    click.echo(f"{n} particles, SNR {snr:.3g}. Look at {Path(out) / 'tomogram.png'}")
+
+
 def main() -> None:
     """Run the command; an error that the user can mend is one line and code 2."""
     try:

@@ -6,10 +6,10 @@ import hashlib
 import json
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -64,16 +64,19 @@ class Subtomograms:
     def fingerprint(self) -> str:
         """SHA-256 over voxels, labels and names: what a trial was run on."""
         digest = hashlib.sha256(json.dumps([self.class_names, self.volumes.shape]).encode())
-        for volume in self.volumes:
-            digest.update(volume.tobytes())
+        for some in _in_parts(self.volumes):
+            digest.update(some.tobytes())
         digest.update(self.labels.tobytes())
         if self.tomogram_ids is not None:
             digest.update(json.dumps(self.tomogram_ids.tolist()).encode())
         return digest.hexdigest()[:16]
 
     def save(self, folder: Path) -> None:
-        """Write `volumes.npy`, `labels.npy` and `meta.json` into `folder`."""
-        np.save(folder / "volumes.npy", self.volumes)
+        """Write `volumes.npy`, `labels.npy` and `meta.json` into `folder`; a volumes.npy that is mapped here stays."""
+        target = folder / "volumes.npy"
+        mapped = self.volumes.filename if isinstance(self.volumes, np.memmap) else None
+        if not (mapped and target.exists() and target.samefile(mapped)):
+            np.save(target, self.volumes)
         np.save(folder / "labels.npy", self.labels)
         meta = {
             "class_names": self.class_names,
@@ -104,6 +107,16 @@ class Subtomograms:
         )
 
 
+def _in_parts(volumes: FloatArray) -> Iterator[FloatArray]:
+    """The volumes, 64 at a time; of a mapped file each part is let go again, so that it does not fill the memory."""
+    for first in range(0, len(volumes), 64):
+        if isinstance(volumes, np.memmap) and volumes.filename:
+            part = (min(64, len(volumes) - first), *volumes.shape[1:])
+            yield np.memmap(volumes.filename, np.float32, "r", volumes.offset + first * volumes[0].nbytes, part)
+        else:
+            yield volumes[first : first + 64]
+
+
 @dataclass(frozen=True)
 class Dataset(ABC):
     """A source of subtomograms; a concrete one is a frozen dataclass whose fields are its parameters.
@@ -112,6 +125,7 @@ class Dataset(ABC):
     """
 
     needs_folder: ClassVar[bool] = False  # whether --data must name a folder
+    folder_hint: ClassVar[str] = "add --data DIR"  # how to get one
 
     folder: Path | None = None  # --data
     test_share: float = 0.5  # of the volumes, held out for the scores
@@ -120,21 +134,32 @@ class Dataset(ABC):
     def load(self, report: Report = silent) -> Subtomograms:
         """Read or make all subtomograms; raises BenchError with one line that says how to mend the input."""
 
+    def write(self, folder: Path, report: Report = silent) -> None:
+        """Put what `Subtomograms.open` reads into `folder`; a large set goes on where an interrupted call left off."""
+        self.load(report).save(folder)
+
     def sources(self) -> list[Path]:
         """The files that `load` reads; a change of one of them makes the data set anew."""
         return []
 
+    def recipe(self) -> dict[str, Any]:
+        """All that the data depend on: parameters, source files, and the code that reads or makes them."""
+        return {
+            "data_set": type(self).__qualname__,
+            "parameters": {k: v for k, v in asdict(self).items() if k != "folder"},
+            "sources": [[p.name, p.parent.name, hashlib.sha256(p.read_bytes()).hexdigest()] for p in self.sources()],
+            "code": code_digest(sys.modules[type(self).__module__]),
+        }
+
     def key(self) -> str:
-        """Hash of all that the data depend on: parameters, source files, and the code that reads or makes them."""
-        parameters = {k: v for k, v in asdict(self).items() if k != "folder"}
-        files = [[p.name, p.parent.name, hashlib.sha256(p.read_bytes()).hexdigest()] for p in self.sources()]
-        return digest(type(self).__qualname__, parameters, files, code_digest(sys.modules[type(self).__module__]))
+        """Hash of the recipe."""
+        return digest(self.recipe())
 
     def required_folder(self) -> Path:
         """The folder that --data named; raises BenchError where it named none or one that is not there."""
         name = type(self).__name__.lower()
         if self.folder is None:
-            raise BenchError(f"the data set {name} needs a folder; add --data DIR")
+            raise BenchError(f"the data set {name} needs a folder; {self.folder_hint}")
         if not self.folder.is_dir():
             raise BenchError(f"--data {self.folder}: no such folder; name the folder of the data set {name}")
         return self.folder

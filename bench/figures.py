@@ -186,6 +186,40 @@ def _reconstruction(store: Store, records: dict[str, dict[str, Any]], title: str
     return figure
 
 
+def slices(
+    rows: list[tuple[str, list[FloatArray]]], titles: list[str], title: str, path: Path, width_in_inches: float = 9.0
+) -> None:
+    """A contact sheet: a row of volumes (d, h, w) each, a group of central slices (xy, xz, yz) each volume."""
+    shape = rows[0][1][0].shape
+    widths = [shape[2], shape[2], shape[1]] * len(titles)
+    cell = width_in_inches / sum(widths)
+    heights = [max(shape[0], shape[1])] * len(rows)
+    figure, grid = plt.subplots(
+        len(rows),
+        len(widths),
+        figsize=(width_in_inches + 1.2, cell * sum(heights) + 0.9),
+        squeeze=False,
+        width_ratios=widths,
+        layout="constrained",
+    )
+    for i, (name, volumes) in enumerate(rows):
+        for j, volume in enumerate(volumes):
+            d, h, w = (n // 2 for n in volume.shape)
+            low, high = np.percentile(volume, [0.5, 99.5]) if volume.min() < 0 else (volume.min(), volume.max())
+            for k, (plane, image) in enumerate((("xy", volume[d]), ("xz", volume[:, h]), ("yz", volume[:, :, w].T))):
+                axes: Axes = grid[i][3 * j + k]
+                axes.imshow(image, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
+                axes.set_xticks([])
+                axes.set_yticks([])
+                if i == 0:
+                    axes.set_title(f"{titles[j]}\n{plane}" if k == 1 else f"\n{plane}", fontsize=7)
+                if j == k == 0:
+                    axes.set_ylabel(name[:28], fontsize=7, rotation=0, ha="right", va="center")
+    figure.suptitle(title, fontsize=9)
+    figure.savefig(path, dpi=DPI)
+    plt.close(figure)
+
+
 def _with_fraction(variant: str, fraction: float) -> str:
     return f"{variant}, {fraction:g} %" if fraction else variant
 

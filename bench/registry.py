@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import inspect
 import pkgutil
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from importlib.metadata import entry_points
@@ -91,6 +92,18 @@ def dataset(name: str, settings: Mapping[str, Any] | None = None) -> Dataset:
     return made
 
 
+def parameters(name: str) -> dict[str, tuple[Any, str]]:
+    """Each parameter of a data set: its default, and the comment that stands beside it in the source."""
+    plain = dataset(name)
+    source = inspect.getsource(type(plain))
+    found = {}
+    for f in fields(plain):
+        if f.name in type(plain).__annotations__:
+            comment = re.search(rf"^    {f.name}: [^#\n]*# (.*)$", source, re.MULTILINE)
+            found[f.name] = (getattr(plain, f.name), comment.group(1) if comment else "")
+    return found
+
+
 def _load(group: str, name: str, contract: type) -> Any:
     target = entries(group)[names(group, name)[0]].target
     module_name, _, attribute = target.partition(":")
@@ -150,7 +163,9 @@ def _summary(path: Path) -> str:
     except SyntaxError as error:
         return f"(does not parse: {error.msg}, line {error.lineno})"
     for node in tree.body:
-        if isinstance(node, ast.ClassDef) and any(getattr(b, "id", "") in ("Method", "Dataset") for b in node.bases):
+        if isinstance(node, ast.ClassDef) and any(
+            getattr(b, "id", "") in ("Method", "Dataset", "Simulation") for b in node.bases
+        ):
             return (ast.get_docstring(node) or "").partition("\n")[0]
     return ""
 

@@ -193,10 +193,9 @@ def _prepare_data(dataset: Dataset, store: Store, reporter: Reporter) -> Path:
 
     def make(folder: Path) -> None:
         with reporter.progress(f"Making the data set {name}", 1.0) as meter:
-            subtomograms = dataset.load(lambda done, of: meter.to(done / of))
-            subtomograms.save(folder)
+            dataset.write(folder, lambda done, of: meter.to(done / of))
 
-    return Cache(store.cache_folder).entry("data", dataset.key(), make)
+    return Cache(store.cache_folder).entry("data", dataset.key(), make, resumable=True)
 
 
 def _trials(plan: Plan, subtomograms: Subtomograms, fingerprint: str) -> list[Trial]:

@@ -52,11 +52,11 @@ def read(path: Path) -> Volume:
     return Volume(voxels, voxel_size)
 
 
-def write(path: Path, volume: Volume) -> None:
-    """Write an MRC file (mode 2, little endian); refuses to overwrite one that exists."""
+def write(path: Path, voxels: FloatArray | npt.NDArray[np.int8], voxel_size_in_angstroms: float) -> None:
+    """Write an MRC file (mode 2, or 0 for int8 voxels); refuses to overwrite one that exists."""
     with mrcfile.new(path) as handle:
-        handle.set_data(volume.voxels.astype(np.float32))
-        handle.voxel_size = volume.voxel_size_in_angstroms
+        handle.set_data(voxels if voxels.dtype == np.int8 else voxels.astype(np.float32))
+        handle.voxel_size = voxel_size_in_angstroms
 
 
 def find(folder: Path, suffixes: tuple[str, ...] = SUFFIXES) -> list[Path]:

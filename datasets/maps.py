@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import volume
-from bench.dataset import Dataset, Report, Subtomograms, silent
 from bench.errors import BenchError
-from bench.simulation import Density, Imaging, common_extent, simulate
+from bench.simulation import Density, Imaging, Plan, Simulation, common_extent, plan
 
 
 @dataclass(frozen=True)
-class Maps(Dataset):
+class Maps(Simulation):
     """Your density maps: --data DIR with one MRC file (also .gz) a class; imaged with missing wedge, CTF and noise."""
 
     needs_folder = True
@@ -27,8 +26,8 @@ class Maps(Dataset):
         """Every map in the folder."""
         return self.required_files(volume.SUFFIXES, "density maps")
 
-    def load(self, report: Report = silent) -> Subtomograms:
-        """Read the maps and image them in random poses."""
+    def plan(self) -> Plan:
+        """Read the maps."""
         densities = []
         for path in self.sources():
             voxels, voxel_size = volume.read(path)
@@ -46,4 +45,4 @@ class Maps(Dataset):
             densities.append(Density(volume.stem(path), density, voxel_size))
         title = f"maps {self.box}³ SNR {self.snr:g}"
         extent = common_extent(densities)
-        return simulate(densities, Imaging(snr=self.snr), self.box, self.per_class, extent, self.seed, title, report)
+        return plan(densities, Imaging(snr=self.snr), self.box, self.per_class, extent, self.seed, title)

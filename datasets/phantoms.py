@@ -9,9 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial.transform import Rotation
 
-from bench.dataset import Dataset, Report, Subtomograms, silent
 from bench.seeds import numpy_generator
-from bench.simulation import Density, Imaging, simulate
+from bench.simulation import Density, Imaging, Plan, Simulation, plan
 
 Points = npt.NDArray[np.float64]  # (n, 3), (z, y, x) in Å, the main symmetry axis along z
 EXTENT_IN_ANGSTROMS = 336.0
@@ -20,7 +19,7 @@ RNA_CONTRAST = 1.6  # of a ribosome's density to a protein's
 
 
 @dataclass(frozen=True)
-class Phantoms(Dataset):
+class Phantoms(Simulation):
     """Eight phantom complexes modelled on the paper's Table 1, made from a seed; nothing to download."""
 
     box: int = 16  # voxels along an edge
@@ -28,8 +27,8 @@ class Phantoms(Dataset):
     snr: float = 0.5
     seed: int = 0  # of the shapes, poses and noise
 
-    def load(self, report: Report = silent) -> Subtomograms:
-        """Build the shapes and image them in random poses."""
+    def plan(self) -> Plan:
+        """Build the shapes."""
         voxel_size = min(6.0, EXTENT_IN_ANGSTROMS / self.box)
         densities = [
             _density(name, make(numpy_generator(self.seed, "shape", name)), voxel_size)
@@ -37,7 +36,7 @@ class Phantoms(Dataset):
         ]
         imaging = Imaging(snr=self.snr)
         title = f"phantoms {self.box}³ SNR {self.snr:g}"
-        return simulate(densities, imaging, self.box, self.per_class, EXTENT_IN_ANGSTROMS, self.seed, title, report)
+        return plan(densities, imaging, self.box, self.per_class, EXTENT_IN_ANGSTROMS, self.seed, title)
 
 
 @dataclass(frozen=True)

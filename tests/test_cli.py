@@ -17,7 +17,6 @@ from conftest import BENCH, TINY
 
 from bench import scheduling, volume
 from bench.results import Store
-from bench.volume import Volume
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -36,7 +35,7 @@ def _boxes(folder: Path, classes: dict[str, tuple[int, ...]]) -> Path:
         (folder / name).mkdir(parents=True)
         for i in range(8):
             voxels = np.random.default_rng(i).normal(size=shape).astype(np.float32)
-            volume.write(folder / name / f"{i}.mrc", Volume(voxels, 10.0))
+            volume.write(folder / name / f"{i}.mrc", voxels, 10.0)
     return folder
 
 
@@ -90,7 +89,7 @@ def test_bad_folders_are_one_line(bench: Call, tmp_path: Path) -> None:
     nan = _boxes(tmp_path / "nan", {"a": (8, 8, 8), "b": (8, 8, 8)})
     (nan / "a" / "0.mrc").unlink()
     with pytest.warns(RuntimeWarning):
-        volume.write(nan / "a" / "0.mrc", Volume(np.full((8, 8, 8), np.nan, np.float32), 1.0))
+        volume.write(nan / "a" / "0.mrc", np.full((8, 8, 8), np.nan, np.float32), 1.0)
     cut = _boxes(tmp_path / "cut", {"a": (8, 8, 8), "b": (8, 8, 8)})
     (cut / "b" / "3.mrc").write_bytes((cut / "b" / "3.mrc").read_bytes()[:-9])
     for folder, word in ((shapes, "one size"), (odd, "divide"), (empty, "b"), (nan, "0.mrc"), (cut, "3.mrc")):

@@ -12,7 +12,6 @@ from conftest import DATA, needs_data
 from bench import registry, volume
 from bench.dataset import Dataset, Subtomograms
 from bench.errors import BenchError
-from bench.volume import Volume
 
 
 @pytest.fixture(params=list(registry.entries(registry.DATASETS)))
@@ -27,7 +26,7 @@ def dataset(request: pytest.FixtureRequest, tmp_path: Path, rng: np.random.Gener
     z, y, x = np.mgrid[:16, :16, :16] - 8.0
     for i, kind in enumerate(("one", "two", "three")):
         density = np.exp(-(z**2 / (4 + 4 * i) + y**2 / 6 + x**2 / 9)).astype(np.float32)
-        volume.write(tmp_path / f"{kind}.mrc", Volume(density, 10.0))
+        volume.write(tmp_path / f"{kind}.mrc", density, 10.0)
         atoms = [
             f"ATOM  {n:5d}  C   ALA A{n:4d}    {30 * n * i % 47:8.3f}{20.0 * n:8.3f}{7 * n % 31:8.3f}" for n in range(9)
         ]
@@ -35,7 +34,7 @@ def dataset(request: pytest.FixtureRequest, tmp_path: Path, rng: np.random.Gener
         (tmp_path / kind).mkdir()
         for j in range(4):
             noisy = density + rng.normal(size=density.shape).astype(np.float32)
-            volume.write(tmp_path / kind / f"{j}.mrc", Volume(noisy, 10.0))
+            volume.write(tmp_path / kind / f"{j}.mrc", noisy, 10.0)
     return replace(plain, folder=tmp_path)
 
 
@@ -116,7 +115,7 @@ def test_the_real_maps_become_subtomograms() -> None:
 
 def test_a_volume_that_stands_there_twice_is_refused(tmp_path: Path) -> None:
     for name in ("a.mrc", "b.mrc", "a.map"):
-        volume.write(tmp_path / name, Volume(np.ones((8, 8, 8), np.float32), 1.0))
+        volume.write(tmp_path / name, np.ones((8, 8, 8), np.float32), 1.0)
     with pytest.raises(BenchError, match="twice"):
         volume.find(tmp_path)
 
@@ -125,7 +124,7 @@ def test_a_map_with_a_noise_floor_is_refused_until_it_has_a_threshold(tmp_path: 
     z, y, x = np.mgrid[:32, :32, :32] - 16.0
     for i, name in enumerate(("a.mrc", "b.mrc")):
         blob = np.exp(-(z**2 + y**2 + x**2) / (20 + 10 * i)) + 0.05 * rng.uniform(size=z.shape)
-        volume.write(tmp_path / name, Volume(blob.astype(np.float32), 10.0))
+        volume.write(tmp_path / name, blob.astype(np.float32), 10.0)
     with pytest.raises(BenchError, match="threshold"):
         replace(registry.dataset("maps", {"box": 8, "per_class": 2}), folder=tmp_path).load()
     replace(registry.dataset("maps", {"box": 8, "per_class": 2, "threshold": 0.1}), folder=tmp_path).load()
@@ -134,7 +133,7 @@ def test_a_map_with_a_noise_floor_is_refused_until_it_has_a_threshold(tmp_path: 
 def test_an_empty_class_is_refused(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-    volume.write(tmp_path / "a" / "1.mrc", Volume(np.ones((8, 8, 8), np.float32), 1.0))
+    volume.write(tmp_path / "a" / "1.mrc", np.ones((8, 8, 8), np.float32), 1.0)
     with pytest.raises(BenchError, match="no MRC boxes"):
         replace(registry.dataset("folder"), folder=tmp_path).load()
 
@@ -142,7 +141,7 @@ def test_an_empty_class_is_refused(tmp_path: Path) -> None:
 def test_boxes_of_different_shapes_are_refused(tmp_path: Path) -> None:
     for name, side in (("a", 8), ("b", 12)):
         (tmp_path / name).mkdir()
-        volume.write(tmp_path / name / "1.mrc", Volume(np.ones((side,) * 3, np.float32), 1.0))
+        volume.write(tmp_path / name / "1.mrc", np.ones((side,) * 3, np.float32), 1.0)
     with pytest.raises(BenchError, match="one size"):
         replace(registry.dataset("folder"), folder=tmp_path).load()
 
@@ -150,7 +149,7 @@ def test_boxes_of_different_shapes_are_refused(tmp_path: Path) -> None:
 def test_boxes_that_are_no_cubes_are_refused(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        volume.write(tmp_path / name / "1.mrc", Volume(np.ones((8, 8, 12), np.float32), 1.0))
+        volume.write(tmp_path / name / "1.mrc", np.ones((8, 8, 12), np.float32), 1.0)
     with pytest.raises(BenchError, match="cubes"):
         _ = replace(registry.dataset("folder"), folder=tmp_path).load().side
 

@@ -40,11 +40,12 @@ ORDER = [
     "figures",
     "report",
     "check",
+    "export",
     "progress",
     "suite",
     "cli",
 ]
-ONLY_IN = {"ray": "scheduling", "mrcfile": "volume", "seaborn": "figures"}
+ONLY_IN = {"ray": "scheduling", "starfile": "export", "mrcfile": "volume", "seaborn": "figures"}
 
 
 def _room(path: Path) -> str:

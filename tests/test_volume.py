@@ -11,12 +11,11 @@ from conftest import DATA, needs_data
 
 from bench import volume
 from bench.errors import BenchError
-from bench.volume import Volume
 
 
 def test_axes_survive_a_round_trip_of_a_box_with_three_sides(tmp_path: Path, rng: np.random.Generator) -> None:
     voxels = rng.normal(size=(4, 6, 10)).astype(np.float32)
-    volume.write(tmp_path / "a.mrc", Volume(voxels, 7.5))
+    volume.write(tmp_path / "a.mrc", voxels, 7.5)
     again = volume.read(tmp_path / "a.mrc")
     assert np.array_equal(again.voxels, voxels)
     assert again.voxel_size_in_angstroms == pytest.approx(7.5)
@@ -37,7 +36,7 @@ def test_every_common_mode_is_read_as_float32(tmp_path: Path, kind: type) -> Non
 def test_never_overwrites(tmp_path: Path) -> None:
     (tmp_path / "a.mrc").write_text("mine")
     with pytest.raises(ValueError, match="already exists"):
-        volume.write(tmp_path / "a.mrc", Volume(np.zeros((2, 2, 2), np.float32), 1.0))
+        volume.write(tmp_path / "a.mrc", np.zeros((2, 2, 2), np.float32), 1.0)
     assert (tmp_path / "a.mrc").read_text() == "mine"
 
 

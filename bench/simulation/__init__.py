@@ -3,7 +3,18 @@
 from bench.simulation import structure
 from bench.simulation.density import Density, common_extent, fitted
 from bench.simulation.imaging import Imaging
-from bench.simulation.particles import simulate
+from bench.simulation.particles import Plan, Simulation, plan, simulate
 from bench.simulation.scattering import potential
 
-__all__ = ["Density", "Imaging", "common_extent", "fitted", "potential", "simulate", "structure"]
+__all__ = [
+    "Density",
+    "Imaging",
+    "Plan",
+    "Simulation",
+    "common_extent",
+    "fitted",
+    "plan",
+    "potential",
+    "simulate",
+    "structure",
+]

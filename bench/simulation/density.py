@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
+import numpy.typing as npt
+import torch
+from scipy import fft, ndimage
 from scipy.spatial.transform import Rotation
+from torch import Tensor
+from torch.nn import functional
 
 from bench.volume import FloatArray
+
+OVERSAMPLING = 3  # of the grid that is sampled over the box's
 
 
 @dataclass(frozen=True)
@@ -22,36 +29,66 @@ class Density:
 
 @dataclass(frozen=True)
 class FittedDensity:
-    """Spline coefficients of a density that was low-passed to a coarser voxel, and how to sample them in any pose."""
+    """A density low-passed to a coarser voxel, on a grid fine enough to be sampled linearly in any pose."""
 
-    coefficients: FloatArray  # (d, h, w)
-    centre: FloatArray  # (3,), in voxels of the coefficients
-    scale: float  # voxels of the coefficients to one voxel of the box
+    name: str
+    voxels: Tensor  # (d, h, w)
+    centre: npt.NDArray[np.float64]  # (3,), of mass, in voxels of the grid
+    scale: npt.NDArray[np.float64]  # (3,), voxels of the grid to one voxel of the box
+    radius: float  # of the sphere about the centre with 98 % of the mass, in voxels of the box
 
-    def posed(self, box: int, rotation: Rotation, shift: FloatArray) -> FloatArray:
-        """The density turned by `rotation`, then moved by `shift` voxels of the box, (box, box, box).
+    def posed(self, shape: tuple[int, int, int], rotations: Rotation, shifts: FloatArray) -> Tensor:
+        """The density in `b` poses: turned, then moved by `shifts` (b, 3) voxels of the box, (b, d, h, w).
 
-        The rotation acts on (z, y, x) vectors about the centre of mass, which lands on voxel box // 2 plus `shift`.
+        A rotation acts on (z, y, x) vectors about the centre of mass, which lands on voxel n // 2 of each side plus
+        the shift.
         """
-        back = rotation.as_matrix().T * self.scale  # from the box into the density
-        middle = box // 2 + shift
-        offset = self.centre - back @ middle
-        posed = ndimage.affine_transform(
-            self.coefficients, back, offset, (box,) * 3, order=3, mode="grid-constant", prefilter=False
-        )
-        return np.asarray(posed, dtype=np.float32)
+        box, grid = np.array(shape), np.array(self.voxels.shape)
+        back = rotations.as_matrix().transpose(0, 2, 1) * self.scale[:, None]  # from the box into the density
+        # PyTorch counts either grid from −1 at its first to 1 at its last voxel, and its axes are x, y, z.
+        middle = (box - 1) / 2 - (box // 2 + shifts)
+        offset = self.centre + np.einsum("bij,bj->bi", back, middle)
+        turn = back * (box - 1)[None, None, :] / (grid - 1)[None, :, None]
+        theta = np.concatenate([turn[:, ::-1, ::-1], (2 * offset / (grid - 1) - 1)[:, ::-1, None]], axis=2)
+        places = torch.from_numpy(theta.astype(np.float32)).to(self.voxels.device)
+        n = len(places)
+        at = functional.affine_grid(places, [n, 1, *shape], align_corners=True)
+        source = self.voxels.expand(n, 1, -1, -1, -1)
+        sampled: Tensor = functional.grid_sample(source, at, align_corners=True)
+        return sampled[:, 0]
 
 
-def fitted(density: Density, voxel_size_in_angstroms: float) -> FittedDensity:
-    """Low-pass a density to the Nyquist frequency of a voxel and prepare it for sampling."""
+def fitted(density: Density, voxel_size_in_angstroms: float, device: str = "cpu") -> FittedDensity:
+    """Low-pass a density to half amplitude at the Nyquist frequency of a voxel, and refine its grid for sampling.
+
+    Linear sampling takes sinc² of each frequency along each axis; the grid has it divided out beforehand.
+    """
     ratio = voxel_size_in_angstroms / density.voxel_size_in_angstroms
-    voxels = density.voxels
-    if ratio > 1:
-        # Half amplitude at the new Nyquist frequency: σ = ratio · √(2 ln 2) / π, in old voxels.
-        voxels = ndimage.gaussian_filter(voxels, ratio * np.sqrt(2 * np.log(2)) / np.pi, mode="constant")
-    centre = np.array(ndimage.center_of_mass(np.clip(voxels, 0, None)), dtype=np.float32)
-    coefficients = ndimage.spline_filter(voxels, order=3, mode="grid-constant", output=np.float32)
-    return FittedDensity(coefficients, centre, ratio)
+    margin = 2 * math.ceil(2 * max(ratio, 1))  # room for what the low-pass smears
+    coarse = [fft.next_fast_len(n + margin, real=True) for n in density.voxels.shape]
+    fine = [fft.next_fast_len(math.ceil(n * max(1, OVERSAMPLING / ratio)), real=True) for n in coarse]
+    spectrum = torch.fft.rfftn(torch.from_numpy(density.voxels.astype(np.float32)), s=coarse)
+    for axis, (n, m) in enumerate(zip(coarse, fine)):
+        frequencies = torch.fft.rfftfreq(n) if axis == 2 else torch.fft.fftfreq(n)  # of the density's voxels
+        transfer = torch.sinc(frequencies * n / m) ** -2
+        if ratio > 1:
+            transfer *= torch.exp(-math.log(2) * (2 * ratio * frequencies) ** 2)
+        spectrum *= transfer.view([-1 if i == axis else 1 for i in range(3)])
+    smooth = torch.fft.irfftn(_padded(spectrum, fine), s=fine) * (math.prod(fine) / math.prod(coarse))
+    centre = np.array(ndimage.center_of_mass(smooth.clamp(min=0).numpy()))
+    radius = radius_in_angstroms(density) / voxel_size_in_angstroms
+    scale = ratio * np.divide(fine, coarse)
+    return FittedDensity(density.name, smooth.to(device), centre, scale, radius)
+
+
+def _padded(spectrum: Tensor, shape: list[int]) -> Tensor:
+    """The half spectrum of the same density on a finer grid of `shape` points."""
+    middle = torch.fft.fftshift(spectrum, (0, 1))
+    pads = [0, shape[2] // 2 + 1 - spectrum.shape[2]]
+    for n, m in zip(spectrum.shape[1::-1], shape[1::-1]):  # frequency 0 stands at n // 2
+        pads += [m // 2 - n // 2, (m - m // 2) - (n - n // 2)]
+    padded: Tensor = torch.fft.ifftshift(functional.pad(middle, pads), (0, 1))
+    return padded
 
 
 def common_extent(densities: list[Density]) -> float:
@@ -59,15 +96,16 @@ def common_extent(densities: list[Density]) -> float:
 
     A density's diameter holds 98 % of its mass.
     """
-    return 1.1 * max(_diameter(density) for density in densities)
+    return 1.1 * max(2 * radius_in_angstroms(density) for density in densities)
 
 
-def _diameter(density: Density) -> float:
+def radius_in_angstroms(density: Density) -> float:
+    """Radius of the sphere about the centre of mass that holds 98 % of the mass."""
     mass = np.clip(density.voxels, 0, None)
     centre = ndimage.center_of_mass(mass)
     grids = np.ogrid[tuple(slice(0, n) for n in mass.shape)]
     radius = np.sqrt(sum((g - c) ** 2 for g, c in zip(grids, centre))).ravel()
     order = np.argsort(radius)
-    within = np.cumsum(mass.ravel()[order])
+    within = np.cumsum(mass.ravel()[order], dtype=np.float64)
     edge = radius[order][np.searchsorted(within, 0.98 * within[-1])]
-    return float(2 * edge * density.voxel_size_in_angstroms)
+    return float(edge * density.voxel_size_in_angstroms)

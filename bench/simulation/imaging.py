@@ -18,6 +18,7 @@ from bench.errors import BenchError
 from bench.simulation.tilt_series import angles, back_project, project
 
 MODES = ("fourier", "tilt_series")
+CONTRASTS = ("bright", "dark")
 TILTED_TOGETHER = 4
 _H, _C, _E, _M = 6.62607015e-34, 299792458.0, 1.602176634e-19, 9.1093837015e-31  # SI
 
@@ -32,22 +33,27 @@ def electron_wavelength_in_angstroms(voltage_in_kilovolts: float) -> float:
 class Imaging:
     """The parameters of an acquisition; voltage, aberration, defocus and envelope are those of the paper's group.
 
-    SNR is var(signal) / var(noise) over the delivered box, after every filter.
+    SNR is var(signal) / var(noise) over the delivered box, after every filter. With `nominal_snr` it is the older
+    definition: var(signal) over the variance of the white noise, where that is added: later filters change it.
     """
 
     snr: float = 0.1
+    nominal_snr: bool = False
     mode: str = "fourier"  # or "tilt_series"
+    contrast: str = "bright"  # particles on dark, as after inversion; or "dark", as tomograms come
     tilt_limit_in_degrees: float = 60.0
     tilt_step_in_degrees: float = 3.0  # of a tilt series
+    dose_in_electrons_per_square_angstrom: float = 0.0  # of a whole tilt series, from 0° outwards; 0: no damage
     voltage_in_kilovolts: float = 300.0
     spherical_aberration_in_millimetres: float = 2.0
     defocus_in_micrometres: float = 5.0  # underfocus is positive
+    defocus_spread_in_micrometres: float = 0.0  # each particle's is drawn evenly from ± this about it
     amplitude_contrast: float = 0.07
     envelope_in_nyquist: float = 0.4  # σ of the Gaussian envelope
-    mtf_at_nyquist: float = 0.5  # of a tilt series: the detector's, a Gaussian
+    mtf_at_nyquist: float = 0.5  # of the detector, a Gaussian
 
     def __post_init__(self) -> None:
-        if self.snr <= 0:
+        if not self.snr > 0:
             raise BenchError(f"snr {self.snr:g}: must be above 0; set a positive signal-to-noise ratio")
         if not 0 < self.tilt_limit_in_degrees <= 90:
             raise BenchError(f"tilt_limit_in_degrees {self.tilt_limit_in_degrees:g}: must be above 0 and at most 90")
@@ -55,8 +61,17 @@ class Imaging:
             raise BenchError(f"tilt_step_in_degrees {self.tilt_step_in_degrees:g}: must be above 0, within the limit")
         if not 0 < self.mtf_at_nyquist <= 1:
             raise BenchError(f"mtf_at_nyquist {self.mtf_at_nyquist:g}: must be above 0 and at most 1")
-        if self.mode not in MODES:
-            raise BenchError(f"unknown mode '{self.mode}'; known: {', '.join(MODES)}")
+        if not 0 <= self.amplitude_contrast < 1:
+            raise BenchError(f"amplitude_contrast {self.amplitude_contrast:g}: must be 0 or above, and below 1")
+        for name in ("dose_in_electrons_per_square_angstrom", "defocus_spread_in_micrometres"):
+            if not getattr(self, name) >= 0:
+                raise BenchError(f"{name} {getattr(self, name):g}: must be 0 or above")
+        for name in ("voltage_in_kilovolts", "envelope_in_nyquist"):
+            if not getattr(self, name) > 0:
+                raise BenchError(f"{name} {getattr(self, name):g}: must be above 0")
+        for name, known in (("mode", MODES), ("contrast", CONTRASTS)):
+            if getattr(self, name) not in known:
+                raise BenchError(f"unknown {name} '{getattr(self, name)}'; known: {', '.join(known)}")
 
     def wedge(self, shape: tuple[int, int, int]) -> Tensor:
         """1 where some tilt saw the frequency, 0 inside the missing wedge, (d, h, w // 2 + 1).
@@ -68,67 +83,114 @@ class Imaging:
         seen = kz.abs() <= slope * kx.abs() + 1e-9
         return seen.expand(shape[0], shape[1], shape[2] // 2 + 1).to(torch.float32)
 
-    def ctf(self, shape: tuple[int, int, int], voxel_size_in_angstroms: float) -> Tensor:
-        """sin(π λ Δz k² − π/2 Cs λ³ k⁴ + φ) with sin φ the amplitude contrast, times the envelope, (d, h, w // 2 + 1).
+    def ctf(self, k2: Tensor, voxel_size_in_angstroms: float, defocus_in_micrometres: Tensor) -> Tensor:
+        """sin(π λ Δz k² − π/2 Cs λ³ k⁴ + φ) with sin φ the amplitude contrast, times the envelope.
 
-        Positive at k = 0: density stays bright on dark, as after contrast inversion.
+        k2: squared frequencies in 1/Å². Positive at k = 0: density stays bright on dark.
         """
-        kz, ky, kx = _frequencies(shape, voxel_size_in_angstroms)
-        return self._contrast_transfer(kz**2 + ky**2 + kx**2, voxel_size_in_angstroms)
-
-    def _contrast_transfer(self, k2: Tensor, voxel_size_in_angstroms: float) -> Tensor:
         wavelength = electron_wavelength_in_angstroms(self.voltage_in_kilovolts)
-        defocus = self.defocus_in_micrometres * 1e4
         aberration = self.spherical_aberration_in_millimetres * 1e7
-        phase = math.pi * wavelength * defocus * k2 - math.pi / 2 * aberration * wavelength**3 * k2**2
+        phase = math.pi * wavelength * 1e4 * defocus_in_micrometres * k2 - math.pi / 2 * aberration * (
+            wavelength**3 * k2**2
+        )
         sigma = self.envelope_in_nyquist / (2 * voxel_size_in_angstroms)
         return torch.sin(phase + math.asin(self.amplitude_contrast)) * torch.exp(-k2 / (2 * sigma**2))
 
-    def image(self, volumes: Tensor, voxel_size_in_angstroms: float, generator: torch.Generator) -> Tensor:
-        """Noise-free particles (b, d, h, w) → subtomograms of the same shape, at the stated SNR.
+    def mtf(self, k2: Tensor, voxel_size_in_angstroms: float) -> Tensor:
+        """The detector's transfer at squared frequencies: a Gaussian, `mtf_at_nyquist` at Nyquist."""
+        return torch.exp(math.log(self.mtf_at_nyquist) * k2 * (2 * voxel_size_in_angstroms) ** 2)
 
+    def damage(self, k2: Tensor, tilts: tuple[float, ...]) -> Tensor:
+        """What the dose before and during each tilt leaves of a frequency (Grant & Grigorieff 2015), (tilts, …)."""
+        critical = 0.245 * k2.clamp(min=1e-8) ** (-1.665 / 2) + 2.81
+        if self.voltage_in_kilovolts < 250:
+            critical = 0.8 * critical
+        each = self.dose_in_electrons_per_square_angstrom / len(tilts)
+        order = torch.empty(len(tilts))
+        order[torch.tensor(sorted(range(len(tilts)), key=lambda i: abs(tilts[i])))] = torch.arange(len(tilts)) + 0.5
+        return torch.exp(-each * order.view(-1, *[1] * k2.ndim) / (2 * critical))
+
+    def image(
+        self,
+        volumes: Tensor,
+        voxel_size_in_angstroms: float,
+        generator: torch.Generator,
+        defocus_in_micrometres: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Noise-free particles (b, d, h, w) → subtomograms of the same shape, and each one's achieved SNR (b,).
+
+        defocus_in_micrometres: (b,), of each particle; without it, that of the acquisition.
         White noise of equal variance is added before the CTF (structural) and after it (the detector's); the CTF
         then takes most of the former. Each box leaves with mean 0 and variance 1, as extraction programs deliver it:
         else the grey level would tell the class, since at one SNR a larger particle brings more noise.
         """
+        if defocus_in_micrometres is None:
+            defocus_in_micrometres = torch.full((len(volumes),), self.defocus_in_micrometres)
         make = self._filter if self.mode == "fourier" else self._tilt
-        signal, noise = make(volumes, voxel_size_in_angstroms, generator)
-        power = [x.var(dim=(1, 2, 3), keepdim=True) for x in (signal, noise)]
-        image = signal + noise * (power[0] / power[1] / self.snr).sqrt()
+        defocus = defocus_in_micrometres.to(volumes.device, torch.float32).view(-1, 1, 1, 1)
+        signal, noise, nominal = make(volumes, voxel_size_in_angstroms, generator, defocus)
+        delivered = signal.var(dim=(1, 2, 3), keepdim=True) / noise.var(dim=(1, 2, 3), keepdim=True)
+        variance = (nominal if self.nominal_snr else delivered) / self.snr
+        image = signal + noise * variance.sqrt()
         deviation, mean = torch.std_mean(image, dim=(1, 2, 3), keepdim=True)
-        return (image - mean) / deviation
+        sign = 1 if self.contrast == "bright" else -1
+        return sign * (image - mean) / deviation, (delivered / variance).flatten()
 
-    def _filter(self, volumes: Tensor, voxel_size: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Signal and noise of mode `fourier`."""
+    def _filter(
+        self, volumes: Tensor, voxel_size: float, generator: torch.Generator, defocus: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Signal, noise of unit variance through the filters, and their nominal SNR (b, 1, 1, 1); mode `fourier`."""
         shape = (volumes.shape[1], volumes.shape[2], volumes.shape[3])
-        wedge = self.wedge(shape).to(volumes.device)
-        ctf = self.ctf(shape, voxel_size).to(volumes.device)
-        signal = _filtered(volumes, wedge * ctf)
-        before, after = (torch.randn(volumes.shape, generator=generator, device=volumes.device) for _ in range(2))
-        noise = _filtered(before, wedge * ctf) + _filtered(after, wedge)
-        return signal, noise
+        kz, ky, kx = (k.to(volumes.device) for k in _frequencies(shape, voxel_size))
+        k2 = kz**2 + ky**2 + kx**2
+        band = self.wedge(shape).to(volumes.device) * (k2 <= 1 / (2 * voxel_size) ** 2)
+        ctf, detector = self.ctf(k2, voxel_size, defocus), band * self.mtf(k2, voxel_size)
+        axes = (1, 2, 3)
+        before, after = (_noise(volumes.shape, generator, volumes.device) for _ in range(2))
+        seen = torch.fft.rfftn(volumes, dim=axes) * ctf * detector
+        grain = (torch.fft.rfftn(before, dim=axes) * ctf + torch.fft.rfftn(after, dim=axes)) * detector
+        signal, noise = (torch.fft.irfftn(x, s=shape, dim=axes) for x in (seen, grain))
+        return signal, noise, signal.var(dim=axes, keepdim=True) / 2
 
-    def _tilt(self, volumes: Tensor, voxel_size: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Signal and noise of mode `tilt_series`, some particles at a time: a series is as large as 60 boxes."""
-        parts = [self._tilt_some(some, voxel_size, generator) for some in volumes.split(TILTED_TOGETHER)]
-        return torch.cat([signal for signal, _ in parts]), torch.cat([noise for _, noise in parts])
+    def _tilt(
+        self, volumes: Tensor, voxel_size: float, generator: torch.Generator, defocus: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The same in mode `tilt_series`, some particles at a time: a series is as large as 60 boxes."""
+        parts = [
+            self._tilt_some(some, voxel_size, generator, at)
+            for some, at in zip(volumes.split(TILTED_TOGETHER), defocus.split(TILTED_TOGETHER))
+        ]
+        signal, noise, nominal = (torch.cat(part) for part in zip(*parts))
+        return signal, noise, nominal
 
-    def _tilt_some(self, volumes: Tensor, voxel_size: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def _tilt_some(
+        self, volumes: Tensor, voxel_size: float, generator: torch.Generator, defocus: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         tilts = angles(self.tilt_limit_in_degrees, self.tilt_step_in_degrees)
         shadows = project(volumes, tilts)
-        height, width = shadows.shape[2:]
-        ky = torch.fft.fftfreq(height, voxel_size)[:, None]
-        kx = torch.fft.rfftfreq(width, voxel_size)
-        k2 = (ky**2 + kx**2).to(volumes.device)
-        ctf = self._contrast_transfer(k2, voxel_size)
-        mtf = torch.exp(math.log(self.mtf_at_nyquist) * k2 * (2 * voxel_size) ** 2)
-        before, after = (torch.randn(shadows.shape, generator=generator, device=volumes.device) for _ in range(2))
+        size = (shadows.shape[2], shadows.shape[3])
+        ky = torch.fft.fftfreq(size[0], voxel_size, device=volumes.device)[:, None]
+        kx = torch.fft.rfftfreq(size[1], voxel_size, device=volumes.device)
+        k2 = ky**2 + kx**2
+        ctf, mtf = self.ctf(k2, voxel_size, defocus), self.mtf(k2, voxel_size)
+        particle = (
+            ctf * self.damage(k2, tilts).to(volumes.device) if self.dose_in_electrons_per_square_angstrom else ctf
+        )
+        before, after = (_noise(shadows.shape, generator, volumes.device) for _ in range(2))
 
-        def seen(images: Tensor, transfer: Tensor) -> Tensor:
-            filtered = torch.fft.irfft2(torch.fft.rfft2(images) * transfer, s=(height, width))
-            return back_project(filtered, volumes.shape[1], volumes.shape[3], tilts)
+        def transferred(spectrum: Tensor) -> Tensor:
+            images: Tensor = torch.fft.irfft2(spectrum * mtf, s=size)
+            return images
 
-        return seen(shadows, ctf * mtf), seen(before, ctf * mtf) + seen(after, mtf)
+        depth, width = volumes.shape[1], volumes.shape[3]
+        seen = transferred(torch.fft.rfft2(shadows) * particle)
+        grain = transferred(torch.fft.rfft2(before) * ctf + torch.fft.rfft2(after))
+        signal, noise = (back_project(images, depth, width, tilts) for images in (seen, grain))
+        return signal, noise, seen.var(dim=(1, 2, 3)).view(-1, 1, 1, 1) / 2
+
+
+def _noise(shape: torch.Size, generator: torch.Generator, device: torch.device) -> Tensor:
+    return torch.randn(shape, generator=generator, device=device)
 
 
 def _frequencies(shape: tuple[int, int, int], voxel_size: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -138,9 +200,3 @@ def _frequencies(shape: tuple[int, int, int], voxel_size: float) -> tuple[Tensor
     ky = torch.fft.fftfreq(h, voxel_size)[None, :, None]
     kx = torch.fft.rfftfreq(w, voxel_size)[None, None, :]
     return kz, ky, kx
-
-
-def _filtered(volumes: Tensor, transfer: Tensor) -> Tensor:
-    axes = (-3, -2, -1)
-    filtered: Tensor = torch.fft.irfftn(torch.fft.rfftn(volumes, dim=axes) * transfer, s=volumes.shape[-3:], dim=axes)
-    return filtered

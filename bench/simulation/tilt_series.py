@@ -1,15 +1,18 @@
 """A tilt series and its weighted back-projection, as the microscope and the reconstruction program make them.
 
 The tilt axis is y: at the angle θ a voxel (z, x), counted from the centre, falls on the detector at x cos θ + z sin θ.
-Projection and back-projection are one matrix and its transpose, for all angles and rows at once.
+Projection and back-projection are one sparse matrix and its transpose, for all angles and rows at once.
 """
 
 from __future__ import annotations
 
 import math
+import warnings
 from functools import lru_cache
 
+import numpy as np
 import torch
+from scipy import sparse
 from torch import Tensor
 
 
@@ -25,29 +28,39 @@ def detector_width(depth: int, width: int) -> int:
 
 
 @lru_cache(maxsize=4)
-def geometry(depth: int, width: int, tilts: tuple[float, ...]) -> Tensor:
-    """Share of each voxel (z, x) in each detector pixel (tilt, u), by linear interpolation: (d · w, tilts · m)."""
+def geometry(depth: int, width: int, tilts: tuple[float, ...], device: str = "cpu") -> tuple[Tensor, Tensor]:
+    """Share of each voxel (z, x) in each detector pixel (tilt, u), by linear interpolation, and its transpose.
+
+    Sparse (CSR): (tilts · m, d · w) and (d · w, tilts · m).
+    """
     m = detector_width(depth, width)
-    theta = torch.tensor(tilts, dtype=torch.float64).deg2rad()[:, None, None]
-    z = (torch.arange(depth, dtype=torch.float64) - depth // 2)[:, None]
-    x = torch.arange(width, dtype=torch.float64) - width // 2
-    u = x * theta.cos() + z * theta.sin() + m // 2  # (tilts, d, w)
-    pixel = u.floor()
+    theta = np.radians(tilts)[:, None, None]
+    z, x = np.arange(depth)[:, None] - depth // 2, np.arange(width) - width // 2
+    u = x * np.cos(theta) + z * np.sin(theta) + m // 2  # (tilts, d, w)
+    pixel = np.floor(u).astype(np.int64)
     share = u - pixel
-    matrix = torch.zeros(depth * width, len(tilts) * m)
-    voxel = torch.arange(depth * width).expand(len(tilts), -1)
-    for step, weight in ((0, 1 - share), (1, share)):
-        column = pixel.flatten(1).long() + step + m * torch.arange(len(tilts))[:, None]
-        matrix.index_put_((voxel, column), weight.flatten(1).float(), accumulate=True)
-    return matrix
+    rows = (pixel + m * np.arange(len(tilts))[:, None, None]).ravel()
+    voxels = np.broadcast_to(np.arange(depth * width).reshape(depth, width), u.shape).ravel()
+    values = np.concatenate([(1 - share).ravel(), share.ravel()]).astype(np.float32)
+    places = np.concatenate([rows, rows + 1]), np.concatenate([voxels, voxels])
+    matrix = sparse.csr_array((values, places), shape=(len(tilts) * m, depth * width))
+    forward, back = (_to_torch(some).to(device) for some in (matrix, matrix.T.tocsr()))
+    return forward, back
+
+
+def _to_torch(matrix: sparse.csr_array) -> Tensor:
+    starts, columns, values = (torch.from_numpy(part) for part in (matrix.indptr, matrix.indices, matrix.data))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
+        return torch.sparse_csr_tensor(starts, columns, values, list(matrix.shape), check_invariants=False)
 
 
 def project(volumes: Tensor, tilts: tuple[float, ...]) -> Tensor:
     """(b, d, h, w) → projections along the beam (b, tilts, h, m); at 0° the sum along z."""
     b, d, h, w = volumes.shape
-    rows = volumes.transpose(1, 2).reshape(b * h, d * w)
-    shadows = rows @ geometry(d, w, tilts).to(volumes.device)
-    return shadows.view(b, h, len(tilts), -1).transpose(1, 2)
+    columns = volumes.permute(1, 3, 0, 2).reshape(d * w, b * h)
+    shadows = geometry(d, w, tilts, str(volumes.device))[0] @ columns
+    return shadows.view(len(tilts), -1, b, h).permute(2, 0, 3, 1)
 
 
 def back_project(projections: Tensor, depth: int, width: int, tilts: tuple[float, ...]) -> Tensor:
@@ -55,5 +68,6 @@ def back_project(projections: Tensor, depth: int, width: int, tilts: tuple[float
     b, _, h, m = projections.shape
     ramp = torch.fft.rfftfreq(m, device=projections.device)
     weighted: Tensor = torch.fft.irfft(torch.fft.rfft(projections) * ramp, n=m)
-    rows: Tensor = weighted.transpose(1, 2).reshape(b * h, -1) @ geometry(depth, width, tilts).to(projections.device).T
-    return rows.view(b, h, depth, width).transpose(1, 2)
+    columns = weighted.permute(1, 3, 0, 2).reshape(-1, b * h)
+    volumes = geometry(depth, width, tilts, str(projections.device))[1] @ columns
+    return volumes.view(depth, width, b, h).permute(2, 0, 3, 1)
