@@ -61,7 +61,7 @@ def _one(pdb: str, folder: Path, note: Note, mirror: str) -> Path:
 
 def _download(url: str, part: Path, pdb: str) -> None:
     """Fill `part`, from where it ends; a file that changed on the server starts anew."""
-    mark = part.with_suffix(".etag")
+    mark, problem = part.with_suffix(".etag"), "incomplete"
     for attempt in range(1, ATTEMPTS + 1):
         have = part.stat().st_size if part.exists() and mark.exists() else 0
         headers = {"Accept-Encoding": "identity"}
@@ -88,13 +88,12 @@ def _download(url: str, part: Path, pdb: str) -> None:
                         mark.unlink()
                         return
         except requests.RequestException as error:
-            if attempt == ATTEMPTS:
-                raise BenchError(
-                    f"{url}: not reached ({type(error).__name__}); connect and call again, or copy the structures "
-                    f"into a folder and name it with --structures DIR"
-                ) from error
+            problem = type(error).__name__
         time.sleep(0.2 * 2**attempt)
-    raise BenchError(f"{url}: broke off {ATTEMPTS} times; call again, it goes on where it stopped")
+    raise BenchError(
+        f"{url}: not reached, or broken off ({problem}); call again, it goes on where it stopped; "
+        f"without a network copy the structures into a folder and name it with --structures DIR"
+    )
 
 
 def _damage(path: Path) -> str:
