@@ -27,6 +27,7 @@ from bench.simulation.imaging import Imaging
 from bench.volume import FloatArray
 
 BATCH = 16  # particles imaged at a time; another number would change the bytes of a set
+POSED_TOGETHER = 4  # the places of a box's voxels take four times its room
 EULER = "RELION: intrinsic ZYZ (rot, tilt, psi) in degrees, by which the particle is turned back onto the reference"
 
 
@@ -68,7 +69,7 @@ class Plan:
         volumes = torch.zeros(len(particles), *shape, device=self.densities[0].voxels.device)
         for label, density in enumerate(self.densities):
             mine = [part for part in cast if part[1] == label]
-            for some in (mine[first : first + BATCH] for first in range(0, len(mine), BATCH)):
+            for some in (mine[first : first + POSED_TOGETHER] for first in range(0, len(mine), POSED_TOGETHER)):
                 slots, _, turns, shifts = zip(*some)
                 posed = density.posed(shape, Rotation.from_quat(np.array(turns)), np.array(shifts))
                 volumes.index_add_(0, torch.tensor(slots, device=volumes.device), posed)

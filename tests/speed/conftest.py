@@ -31,15 +31,25 @@ def _threads() -> Iterator[None]:
 
 @pytest.fixture
 def compare(benchmark: Any, form: str) -> Compare:
-    """Time the one of two functions whose turn it is; `gigaflops` are those of the reduced arithmetic."""
+    """Time the one of two functions whose turn it is; `gigaflops` are those of the reduced arithmetic.
 
-    def run(name: str, plain: Callable[[], object], fast: Callable[[], object], gigaflops: float = 0.0) -> None:
+    pieces: of work that each of the two does, where they differ; times are then those of one piece.
+    """
+
+    def run(
+        name: str,
+        plain: Callable[[], object],
+        fast: Callable[[], object],
+        gigaflops: float = 0.0,
+        pieces: tuple[int, int] = (1, 1),
+    ) -> None:
         function = plain if form == "plain" else fast
         start_peak("cpu")
         before = peak_in_mebibytes("cpu")
         function()
         memory = peak_in_mebibytes("cpu") - before
         benchmark.extra_info.update(name=name, form=form, gigaflops=gigaflops, memory_mib=memory)
+        benchmark.extra_info["pieces"] = pieces[form == "fast"]
         benchmark.pedantic(function, rounds=3)
 
     return run

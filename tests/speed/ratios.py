@@ -23,7 +23,7 @@ def ratios(speed: dict[str, Any]) -> dict[str, dict[str, float]]:
         info = run["extra_info"]
         if "growth" in info:
             continue
-        pairs.setdefault(info["name"], {})[info["form"]] = info | {"seconds": run["stats"]["min"]}
+        pairs.setdefault(info["name"], {})[info["form"]] = info | {"seconds": run["stats"]["min"] / info["pieces"]}
     return {
         name: {
             "plain_seconds": forms["plain"]["seconds"],
