@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 
 from bench.errors import BenchError
 from bench.simulation import Density, Imaging, Plan, common_extent, fitted, plan, simulate
-from bench.simulation.imaging import electron_wavelength_in_angstroms
+from bench.simulation.imaging import MODES, electron_wavelength_in_angstroms
 from bench.simulation.particles import relion_angles
 from bench.simulation.tilt_series import angles, back_project, project
 from bench.simulation.tomogram import tomogram
@@ -23,6 +23,10 @@ from bench.simulation.tomogram import tomogram
 def _blob(shape: tuple[int, int, int], centre: tuple[float, float, float], sigma: tuple[float, float, float]):
     grids = np.ogrid[tuple(slice(0, n) for n in shape)]
     return np.exp(-0.5 * sum(((g - m) / s) ** 2 for g, m, s in zip(grids, centre, sigma))).astype(np.float32)
+
+
+def _noise_free(mode: str, volumes: torch.Tensor, voxel: float) -> torch.Tensor:
+    return Imaging(mode=mode, snr=1e9).image(volumes, voxel, torch.Generator().manual_seed(0))[0]
 
 
 def test_wavelength_at_300_kv() -> None:
@@ -71,7 +75,7 @@ def test_snr_and_empty_wedge_of_the_delivered_box(snr: float) -> None:
     signal -= signal.mean(axis=axes, keepdims=True)
     much = imaging.image(clean.repeat(50, 1, 1, 1), voxel, torch.Generator().manual_seed(2))[0].numpy()
     share = (much * signal[:1]).mean(axis=axes) / (signal[0] ** 2).mean()
-    measured = (share**2 * signal[0].var()).mean()
+    measured = share.mean() ** 2 * signal[0].var()
     assert measured / (1 - measured) == pytest.approx(snr, rel=0.05)
     spectrum = np.abs(np.fft.rfftn(delivered.numpy(), axes=axes)) ** 2
     missing = spectrum[:, imaging.wedge((20, 24, 28)).numpy() == 0].sum()
@@ -117,14 +121,19 @@ def test_without_a_wedge_back_projection_gives_the_specimen_back() -> None:
 
 @pytest.mark.parametrize("snr", [0.01, 0.1, 1.0])
 def test_snr_and_empty_wedge_of_a_tilt_series(snr: float) -> None:
-    """The noise is what two images of one particle do not share."""
-    clean = torch.from_numpy(_blob((32, 28, 32), (16, 14, 16), (3, 4, 2)))[None].repeat(40, 1, 1, 1)
-    imaging = Imaging(snr=snr, mode="tilt_series")
-    one, two = (imaging.image(clean, 12.0, torch.Generator().manual_seed(seed))[0] for seed in (1, 2))
-    shared = float((one * two).mean())
-    assert shared / (1 - shared) == pytest.approx(snr, rel=0.05)
-    spectrum = torch.fft.rfftn(one, dim=(1, 2, 3)).abs().square()
-    missing = spectrum * (1 - imaging.wedge((32, 28, 32)))
+    """The box is a sum of the particle alone and of the noise alone, which know nothing of each other."""
+    clean = torch.from_numpy(_blob((48, 28, 48), (24, 14, 24), (3, 4, 2)))[None].repeat(4, 1, 1, 1)
+    box, particle, noise = (
+        Imaging(snr=level, mode="tilt_series").image(clean, 12.0, torch.Generator().manual_seed(1))[0]
+        for level in (snr, 1e12, 1e-12)
+    )
+    for one, *parts in zip(box.numpy(), particle.numpy(), noise.numpy()):
+        (a, b), residual, *_ = np.linalg.lstsq(np.stack([part.ravel() for part in parts], 1), one.ravel())
+        assert residual < 1e-5 * one.size
+        assert a**2 / b**2 == pytest.approx(snr, rel=0.05)
+        assert abs(np.mean(parts[0] * parts[1])) < 0.1
+    spectrum = torch.fft.rfftn(box, dim=(1, 2, 3)).abs().square()
+    missing = spectrum * (1 - Imaging().wedge((48, 28, 48)))
     assert float(missing.sum()) < 0.05 * float(spectrum.sum())
 
 
@@ -137,10 +146,11 @@ def test_the_first_zero_of_a_tilt_series_ctf_is_where_the_formula_puts_it() -> N
         amplitude_contrast=0.0,
         spherical_aberration_in_millimetres=0.0,
         envelope_in_nyquist=10.0,
+        snr=1e12,
     )
     point = torch.zeros(1, w, n, w)
     point[0, w // 2, n // 2, w // 2] = 1
-    signal, *_ = imaging._tilt(point, voxel, torch.Generator(), torch.full((1, 1, 1, 1), 3.0))
+    signal, _ = imaging.image(point, voxel, torch.Generator(), torch.tensor([3.0]))
     near_the_axis = torch.fft.fftn(signal[0]).abs()[0, : n // 2, 2]
     k2 = 1 / (electron_wavelength_in_angstroms(300) * 3e4) - (2 / (w * voxel)) ** 2
     zero = n * voxel * math.sqrt(k2)
@@ -151,8 +161,7 @@ def test_the_first_zero_of_a_tilt_series_ctf_is_where_the_formula_puts_it() -> N
 
 def test_both_modes_agree_on_a_particle() -> None:
     clean = torch.from_numpy(_blob((32, 32, 32), (14, 16, 19), (2, 5, 3)))[None]
-    defocus = torch.full((1, 1, 1, 1), 5.0)
-    signals = [getattr(Imaging(), make)(clean, 10.0, torch.Generator(), defocus)[0] for make in ("_filter", "_tilt")]
+    signals = [_noise_free(mode, clean, 10.0) for mode in MODES]
     assert np.corrcoef(signals[0].flatten(), signals[1].flatten())[0, 1] > 0.9
 
 
@@ -246,15 +255,13 @@ def _correlation(one: Any, other: Any) -> float:
 def test_turning_the_structure_or_the_pose_is_the_same(shape: tuple[int, int, int]) -> None:
     """Of boxes with three sides, through either mode of the microscope; a mirrored structure does not match."""
     turn, none = Rotation.random(1, rng=np.random.default_rng(5)), Rotation.identity(1)
-    shift, defocus = np.array([[1.0, -2.0, 0.5]], np.float32), torch.full((1, 1, 1, 1), 4.0)
+    shift = np.array([[1.0, -2.0, 0.5]], np.float32)
     turned = fitted(_lumps(turn[0].apply(LUMPS)), 7.0).posed(shape, none, shift)
     posed = fitted(_lumps(), 7.0).posed(shape, turn, shift)
     mirrored = fitted(_lumps(LUMPS * [-1, 1, 1]), 7.0).posed(shape, turn, shift)
     assert _correlation(turned, posed) > 0.99
-    for make in ("_filter", "_tilt"):
-        one, same, other = (
-            getattr(Imaging(), make)(v, 7.0, torch.Generator(), defocus)[0] for v in (turned, posed, mirrored)
-        )
+    for mode in MODES:
+        one, same, other = (_noise_free(mode, v, 7.0) for v in (turned, posed, mirrored))
         assert _correlation(one, same) > 0.99
         assert _correlation(one, other) < 0.9
 

@@ -49,11 +49,13 @@ class FittedDensity:
         middle = (box - 1) / 2 - (box // 2 + shifts)
         offset = self.centre + np.einsum("bij,bj->bi", back, middle)
         turn = back * (box - 1)[None, None, :] / (grid - 1)[None, :, None]
-        theta = np.concatenate([turn[:, ::-1, ::-1], (2 * offset / (grid - 1) - 1)[:, ::-1, None]], axis=2)
-        places = torch.from_numpy(theta.astype(np.float32)).to(self.voxels.device)
-        n = len(places)
-        at = functional.affine_grid(places, [n, 1, *shape], align_corners=True)
-        source = self.voxels.expand(n, 1, -1, -1, -1)
+        device = self.voxels.device
+        along = [torch.linspace(-1, 1, n, device=device) for n in shape]
+        turns = torch.from_numpy(turn[:, ::-1].astype(np.float32).copy()).to(device)  # (b, xyz, zyx)
+        start = torch.from_numpy((2 * offset / (grid - 1) - 1)[:, ::-1].astype(np.float32).copy()).to(device)
+        planes, rows, columns = (x[:, None] * turns[:, None, :, i] for i, x in enumerate(along))  # (b, n, xyz)
+        at = (planes + start[:, None])[:, :, None, None] + rows[:, None, :, None] + columns[:, None, None]
+        source = self.voxels.expand(len(at), 1, -1, -1, -1)
         sampled: Tensor = functional.grid_sample(source, at, align_corners=True)
         return sampled[:, 0]
 

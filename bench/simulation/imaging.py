@@ -125,47 +125,58 @@ class Imaging:
         else the grey level would tell the class, since at one SNR a larger particle brings more noise.
         """
         if defocus_in_micrometres is None:
-            defocus_in_micrometres = torch.full((len(volumes),), self.defocus_in_micrometres)
+            defocus_in_micrometres = torch.full((1,), self.defocus_in_micrometres)
+        if defocus_in_micrometres.unique().numel() == 1:  # one CTF for all
+            defocus_in_micrometres = defocus_in_micrometres[:1]
         make = self._filter if self.mode == "fourier" else self._tilt
         defocus = defocus_in_micrometres.to(volumes.device, torch.float32).view(-1, 1, 1, 1)
-        signal, noise, nominal = make(volumes, voxel_size_in_angstroms, generator, defocus)
-        delivered = signal.var(dim=(1, 2, 3), keepdim=True) / noise.var(dim=(1, 2, 3), keepdim=True)
-        variance = (nominal if self.nominal_snr else delivered) / self.snr
-        image = signal + noise * variance.sqrt()
+        image, snr = make(volumes, voxel_size_in_angstroms, generator, defocus)
         deviation, mean = torch.std_mean(image, dim=(1, 2, 3), keepdim=True)
-        sign = 1 if self.contrast == "bright" else -1
-        return sign * (image - mean) / deviation, (delivered / variance).flatten()
+        image -= mean
+        image /= deviation if self.contrast == "bright" else -deviation
+        return image, snr.flatten()
+
+    def _noise_level(self, delivered: Tensor, nominal: Tensor) -> Tensor:
+        """Factor of the noise, from the SNRs that it would have without one; all (b, 1, 1, 1)."""
+        return ((nominal if self.nominal_snr else delivered) / self.snr).sqrt()
 
     def _filter(
         self, volumes: Tensor, voxel_size: float, generator: torch.Generator, defocus: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Signal, noise of unit variance through the filters, and their nominal SNR (b, 1, 1, 1); mode `fourier`."""
+    ) -> tuple[Tensor, Tensor]:
+        """Images of mode `fourier`, and their SNR (b, 1, 1, 1)."""
         shape = (volumes.shape[1], volumes.shape[2], volumes.shape[3])
+        axes = (1, 2, 3)
         kz, ky, kx = (k.to(volumes.device) for k in _frequencies(shape, voxel_size))
         k2 = kz**2 + ky**2 + kx**2
-        band = self.wedge(shape).to(volumes.device) * (k2 <= 1 / (2 * voxel_size) ** 2)
+        band = self.wedge(shape).to(volumes.device) * (k2 <= 1 / (2 * voxel_size) ** 2) * (k2 > 0)
         ctf, detector = self.ctf(k2, voxel_size, defocus), band * self.mtf(k2, voxel_size)
-        axes = (1, 2, 3)
-        before, after = (_noise(volumes.shape, generator, volumes.device) for _ in range(2))
-        seen = torch.fft.rfftn(volumes, dim=axes) * ctf * detector
-        grain = (torch.fft.rfftn(before, dim=axes) * ctf + torch.fft.rfftn(after, dim=axes)) * detector
-        signal, noise = (torch.fft.irfftn(x, s=shape, dim=axes) for x in (seen, grain))
-        return signal, noise, signal.var(dim=axes, keepdim=True) / 2
+        signal = torch.fft.rfftn(volumes, dim=axes) * (ctf * detector)
+        noise = torch.fft.rfftn(_noise(volumes.shape, generator, volumes.device), dim=axes)
+        noise *= (1 + ctf**2).sqrt() * detector  # two white noises, one of them through the CTF
+        twice = torch.full((shape[2] // 2 + 1,), 2.0, device=volumes.device)  # what the half spectrum stands for
+        twice[0] = 1
+        if shape[2] % 2 == 0:
+            twice[-1] = 1
+        power, disturbance = (
+            (torch.view_as_real(x).square().sum(-1) * twice).sum(axes, keepdim=True) for x in (signal, noise)
+        )
+        n = math.prod(shape)
+        level = self._noise_level(power / disturbance, power / n**2 / 2)
+        image = torch.fft.irfftn(noise.mul_(level).add_(signal), s=shape, dim=axes)
+        return image, power / disturbance / level**2
 
     def _tilt(
         self, volumes: Tensor, voxel_size: float, generator: torch.Generator, defocus: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor]:
         """The same in mode `tilt_series`, some particles at a time: a series is as large as 60 boxes."""
-        parts = [
-            self._tilt_some(some, voxel_size, generator, at)
-            for some, at in zip(volumes.split(TILTED_TOGETHER), defocus.split(TILTED_TOGETHER))
-        ]
-        signal, noise, nominal = (torch.cat(part) for part in zip(*parts))
-        return signal, noise, nominal
+        several = volumes.split(TILTED_TOGETHER)
+        at = defocus.split(TILTED_TOGETHER) if len(defocus) > 1 else [defocus] * len(several)
+        parts = [self._tilt_some(some, voxel_size, generator, d) for some, d in zip(several, at)]
+        return torch.cat([image for image, _ in parts]), torch.cat([snr for _, snr in parts])
 
     def _tilt_some(
         self, volumes: Tensor, voxel_size: float, generator: torch.Generator, defocus: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor]:
         tilts = angles(self.tilt_limit_in_degrees, self.tilt_step_in_degrees)
         shadows = project(volumes, tilts)
         size = (shadows.shape[2], shadows.shape[3])
@@ -173,20 +184,19 @@ class Imaging:
         kx = torch.fft.rfftfreq(size[1], voxel_size, device=volumes.device)
         k2 = ky**2 + kx**2
         ctf, mtf = self.ctf(k2, voxel_size, defocus), self.mtf(k2, voxel_size)
-        particle = (
-            ctf * self.damage(k2, tilts).to(volumes.device) if self.dose_in_electrons_per_square_angstrom else ctf
-        )
-        before, after = (_noise(shadows.shape, generator, volumes.device) for _ in range(2))
-
-        def transferred(spectrum: Tensor) -> Tensor:
-            images: Tensor = torch.fft.irfft2(spectrum * mtf, s=size)
-            return images
-
+        transfer = ctf * mtf
+        if self.dose_in_electrons_per_square_angstrom:
+            transfer = transfer * self.damage(k2, tilts).to(volumes.device)
+        grain = torch.fft.rfft2(_noise(shadows.shape, generator, volumes.device))
+        grain *= (1 + ctf**2).sqrt() * mtf  # two white noises, one of them through the CTF
+        seen = torch.fft.irfft2(torch.fft.rfft2(shadows) * transfer, s=size)
         depth, width = volumes.shape[1], volumes.shape[3]
-        seen = transferred(torch.fft.rfft2(shadows) * particle)
-        grain = transferred(torch.fft.rfft2(before) * ctf + torch.fft.rfft2(after))
-        signal, noise = (back_project(images, depth, width, tilts) for images in (seen, grain))
-        return signal, noise, seen.var(dim=(1, 2, 3)).view(-1, 1, 1, 1) / 2
+        signal = back_project(seen, depth, width, tilts)
+        noise = back_project(torch.fft.irfft2(grain, s=size), depth, width, tilts)
+        axes = (1, 2, 3)
+        delivered = signal.var(axes, keepdim=True) / noise.var(axes, keepdim=True)
+        level = self._noise_level(delivered, seen.var(axes, keepdim=True) / 2)
+        return signal + noise * level, delivered / level**2
 
 
 def _noise(shape: torch.Size, generator: torch.Generator, device: torch.device) -> Tensor:
