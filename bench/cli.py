@@ -190,8 +190,7 @@ def simulate(structures: str, out: str, mrc: bool, **parameters: Any) -> None:
     """Simulate labelled subtomograms from atomic structures.
 
     Writes MRC boxes, particles.star, truth.csv, manifest.json and contact_sheet.png into --out. An interrupted
-    call goes on where it left off. `bench run --dataset simulated --data DIR --out OUT` with the same parameters
-    takes the set from there.
+    call goes on where it left off. Then: bench run --dataset made --data OUT
     """
     from dataclasses import replace
 
@@ -205,7 +204,7 @@ def simulate(structures: str, out: str, mrc: bool, **parameters: Any) -> None:
     if mrc:
         with reporter.progress("Writing MRC", 1.0) as writing:
             export.write(folder, dataset.imaging(), Path(out), lambda i, of: writing.to(i / of))
-    reporter.say(f"Look at {Path(out) / 'contact_sheet.png'}")
+    reporter.say(f"Look at {Path(out) / 'contact_sheet.png'}. Next: bench run --dataset made --data {out}")
 
 
 @data.command(name="simulate-tomogram", cls=_WithParameters)

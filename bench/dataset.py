@@ -128,7 +128,7 @@ class Dataset(ABC):
     folder_hint: ClassVar[str] = "add --data DIR"  # how to get one
 
     folder: Path | None = None  # --data
-    test_share: float = 0.5  # of the volumes, held out for the scores
+    test_share: float = 0.5  # of the volumes, held out for the scores; the profile's, unless a data set states its own
 
     @abstractmethod
     def load(self, report: Report = silent) -> Subtomograms:
@@ -143,10 +143,10 @@ class Dataset(ABC):
         return []
 
     def recipe(self) -> dict[str, Any]:
-        """All that the data depend on: parameters, source files, and the code that reads or makes them."""
+        """All that the volumes depend on: parameters, source files, and the code that reads or makes them."""
         return {
             "data_set": type(self).__qualname__,
-            "parameters": {k: v for k, v in asdict(self).items() if k != "folder"},
+            "parameters": {k: v for k, v in asdict(self).items() if k not in ("folder", "test_share")},
             "sources": [[p.name, p.parent.name, hashlib.sha256(p.read_bytes()).hexdigest()] for p in self.sources()],
             "code": code_digest(sys.modules[type(self).__module__]),
         }

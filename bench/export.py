@@ -24,7 +24,7 @@ SHOWN_CLASSES = 12  # of the contact sheet
 
 
 def make(dataset: Simulation, out: Path, report: Report = silent) -> Path:
-    """Simulate a set in `out`/cache, where `bench run --out` finds it; returns its folder there.
+    """Simulate a set in `out`/cache, where the data set `made` finds it; returns its folder there.
 
     Into `out` go `manifest.json`, `truth.csv` and `contact_sheet.png`. An interrupted call goes on where it left off.
     Raises BenchError where `out` holds another recipe.
@@ -157,11 +157,7 @@ def crowded_tomogram(dataset: Any, shape: tuple[int, int, int], voxel_size: floa
         "structures": {s.name: s.notes for s in structures},
     }
     (out / "manifest.json").write_text(json.dumps(manifest, indent=1, default=str) + "\n")
-    figures.slices(
-        [("", [made.noise_free, made.voxels, made.mask.astype(np.float32)])],
-        ["noise-free", "tomogram", "classes"],
-        f"{len(made.particles)} particles, SNR {made.snr:.3g}",
-        out / "tomogram.png",
-        width_in_inches=13,
-    )
+    shown = [("noise-free", made.noise_free), ("tomogram", made.voxels), ("classes", made.mask.astype(np.float32))]
+    title = f"{len(made.particles)} particles, SNR {made.snr:.3g}"
+    figures.slices([(name, [voxels]) for name, voxels in shown], [""], title, out / "tomogram.png")
     return len(made.particles), made.snr

@@ -23,6 +23,7 @@ from bench.tables import comparison_title
 from bench.volume import FloatArray
 
 DPI = 150
+SHEET_WIDTH_IN_INCHES = 9.0
 LEARNING = "Learning curves: validation loss (pretrained: the autoencoder's first; self_training: thresholds in turn)"
 _MARKERS = "osD^vPX*<>"
 
@@ -186,18 +187,16 @@ def _reconstruction(store: Store, records: dict[str, dict[str, Any]], title: str
     return figure
 
 
-def slices(
-    rows: list[tuple[str, list[FloatArray]]], titles: list[str], title: str, path: Path, width_in_inches: float = 9.0
-) -> None:
+def slices(rows: list[tuple[str, list[FloatArray]]], titles: list[str], title: str, path: Path) -> None:
     """A contact sheet: a row of volumes (d, h, w) each, a group of central slices (xy, xz, yz) each volume."""
     shape = rows[0][1][0].shape
     widths = [shape[2], shape[2], shape[1]] * len(titles)
-    cell = width_in_inches / sum(widths)
+    cell = SHEET_WIDTH_IN_INCHES / sum(widths)
     heights = [max(shape[0], shape[1])] * len(rows)
     figure, grid = plt.subplots(
         len(rows),
         len(widths),
-        figsize=(width_in_inches + 1.2, cell * sum(heights) + 0.9),
+        figsize=(SHEET_WIDTH_IN_INCHES + 1.2, cell * sum(heights) + 0.9),
         squeeze=False,
         width_ratios=widths,
         layout="constrained",

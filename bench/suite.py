@@ -239,6 +239,9 @@ def _dataset(name: str, profile: Profile, settings: dict[str, str], data: str | 
     plain = registry.dataset(name)
     sizes: dict[str, Any] = {key: getattr(profile, key) for key in ("box", "per_class", "test_share")}
     known = {f.name for f in fields(plain)}
+    own = vars(type(plain)).get("__annotations__", {})
+    if "test_share" in own:
+        del sizes["test_share"]
     chosen = {key: value for key, value in sizes.items() if key in known} | settings
     dataset = replace(registry.dataset(name, chosen), folder=Path(data) if data is not None else None)
     if dataset.needs_folder:

@@ -35,6 +35,12 @@ def dataset(request: pytest.FixtureRequest, tmp_path: Path, rng: np.random.Gener
         for j in range(4):
             noisy = density + rng.normal(size=density.shape).astype(np.float32)
             volume.write(tmp_path / kind / f"{j}.mrc", noisy, 10.0)
+    if name == "made":  # as `bench data simulate` leaves it
+        made = tmp_path / "cache" / "data-0"
+        made.mkdir(parents=True)
+        volumes = rng.normal(size=(6, 8, 8, 8)).astype(np.float32)
+        Subtomograms(volumes, np.arange(6) // 2, ("one", "two", "three"), 10.0, "made").save(made)
+        (tmp_path / "manifest.json").write_text('{"recipe_hash": "0"}')
     return replace(plain, folder=tmp_path)
 
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from bench import export, registry, volume
 from bench.dataset import Subtomograms
 from bench.errors import BenchError
 
+Call = Callable[..., tuple[int, str, str]]
 BENCH = [sys.executable, "-c", "from bench.cli import main; main()"]
 
 
@@ -156,8 +158,25 @@ def test_a_tomogram_s_files_agree(two_structures: Path, tmp_path: Path) -> None:
         (["--assembly", "7"], "no assembly '7'"),
     ],
 )
-def test_a_bad_parameter_is_one_line(two_structures: Path, tmp_path: Path, options: list[str], message: str) -> None:
-    ended = subprocess.run(_simulate(two_structures, tmp_path / "out", *options), capture_output=True, text=True)
-    assert ended.returncode == 2
-    assert message in ended.stderr
-    assert ended.stderr.count("\n") == 1
+def test_a_bad_parameter_is_one_line(
+    two_structures: Path, tmp_path: Path, bench: Call, options: list[str], message: str
+) -> None:
+    code, _, err = bench("data", "simulate", "--structures", two_structures, "--out", tmp_path / "out", *options)
+    assert code == 2
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_a_run_takes_the_made_set_without_making_it_again(two_structures: Path, tmp_path: Path, bench: Call) -> None:
+    made, out = tmp_path / "made", tmp_path / "runs"
+    options = ["--per-class", 60, "--snr", 1, "--no-mrc"]
+    assert bench("data", "simulate", "--structures", two_structures, "--out", made, "--box", 16, *options)[0] == 0
+    tiny = ["--methods", "supervised", "--fractions", 50, "--seeds", 1, "--epochs", 1, "--backend", "serial"]
+    code, printed, err = bench("run", "--dataset", "made", "--data", made, *tiny, "--out", out)
+    assert code == 0, err
+    assert "simulated 16³ SNR 1" in printed
+    (link,) = out.glob("cache/data-*/volumes.npy")
+    assert link.resolve() == next(made.glob("cache/data-*/volumes.npy")).resolve()
+    code, _, err = bench("run", "--dataset", "made", "--data", two_structures, *tiny, "--out", out)
+    assert code == 2
+    assert "no finished set of bench data simulate" in err
