@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -170,18 +171,11 @@ def _reconstruction(store: Store, records: dict[str, dict[str, Any]], title: str
     figure, grid = plt.subplots(*shape, figsize=(0.95 * shape[1] + 1.2, 0.98 * shape[0] + 0.9), squeeze=False)
     for j, (column, parts) in enumerate(columns):
         for i, volume in enumerate(parts):
-            d, h, w = (n // 2 for n in volume.shape)
             # The original shares its own grey range; reconstructions, which hold less noise, one each.
             low, high = np.percentile(volume, [1, 99])
-            for k, (plane, image) in enumerate((("xy", volume[d]), ("xz", volume[:, h]), ("yz", volume[:, :, w]))):
-                axes: Axes = grid[i][3 * j + k]
-                axes.imshow(image, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
-                axes.set_xticks([])
-                axes.set_yticks([])
-                if i == 0:
-                    axes.set_title(f"{column}\n{plane}" if k == 1 else f"\n{plane}", fontsize=7)
-                if j == k == 0:
-                    axes.set_ylabel(names[i][:20], fontsize=7, rotation=0, ha="right", va="center")
+            _three_slices(grid[i][3 * j : 3 * j + 3], volume, low, high, column if i == 0 else None)
+    for i, name in enumerate(names):
+        grid[i][0].set_ylabel(name[:20], fontsize=7, rotation=0, ha="right", va="center")
     figure.suptitle(title, fontsize=9, y=0.95)
     figure.subplots_adjust(wspace=0.05, hspace=0.05)
     return figure
@@ -190,7 +184,7 @@ def _reconstruction(store: Store, records: dict[str, dict[str, Any]], title: str
 def slices(rows: list[tuple[str, list[FloatArray]]], titles: list[str], title: str, path: Path) -> None:
     """A contact sheet: a row of volumes (d, h, w) each, a group of central slices (xy, xz, yz) each volume."""
     shape = rows[0][1][0].shape
-    widths = [shape[2], shape[2], shape[1]] * len(titles)
+    widths = [shape[2], shape[2], shape[0]] * len(titles)
     cell = SHEET_WIDTH_IN_INCHES / sum(widths)
     heights = [max(shape[0], shape[1])] * len(rows)
     figure, grid = plt.subplots(
@@ -203,20 +197,24 @@ def slices(rows: list[tuple[str, list[FloatArray]]], titles: list[str], title: s
     )
     for i, (name, volumes) in enumerate(rows):
         for j, volume in enumerate(volumes):
-            d, h, w = (n // 2 for n in volume.shape)
             low, high = np.percentile(volume, [0.5, 99.5]) if volume.min() < 0 else (volume.min(), volume.max())
-            for k, (plane, image) in enumerate((("xy", volume[d]), ("xz", volume[:, h]), ("yz", volume[:, :, w].T))):
-                axes: Axes = grid[i][3 * j + k]
-                axes.imshow(image, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
-                axes.set_xticks([])
-                axes.set_yticks([])
-                if i == 0:
-                    axes.set_title(f"{titles[j]}\n{plane}" if k == 1 else f"\n{plane}", fontsize=7)
-                if j == k == 0:
-                    axes.set_ylabel(name[:28], fontsize=7, rotation=0, ha="right", va="center")
+            _three_slices(grid[i][3 * j : 3 * j + 3], volume, low, high, titles[j] if i == 0 else None)
+        grid[i][0].set_ylabel(name[:28], fontsize=7, rotation=0, ha="right", va="center")
     figure.suptitle(title, fontsize=9)
     figure.savefig(path, dpi=DPI)
     plt.close(figure)
+
+
+def _three_slices(row: Sequence[Axes], volume: FloatArray, low: float, high: float, title: str | None) -> None:
+    """Central slices of a volume (d, h, w) into three axes, `title` above the middle one."""
+    d, h, w = (n // 2 for n in volume.shape)
+    planes = (("xy", volume[d]), ("xz", volume[:, h]), ("yz", volume[:, :, w].T))
+    for k, (axes, (plane, image)) in enumerate(zip(row, planes)):
+        axes.imshow(image, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
+        axes.set_xticks([])
+        axes.set_yticks([])
+        if title is not None:
+            axes.set_title(f"{title}\n{plane}" if k == 1 else f"\n{plane}", fontsize=7)
 
 
 def _with_fraction(variant: str, fraction: float) -> str:
