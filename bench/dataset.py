@@ -161,7 +161,7 @@ class Dataset(ABC):
         if self.folder is None:
             raise BenchError(f"the data set {name} needs a folder; {self.folder_hint}")
         if not self.folder.is_dir():
-            raise BenchError(f"--data {self.folder}: no such folder; name the folder of the data set {name}")
+            raise BenchError(f"{self.folder}: no such folder; name the folder of the data set {name}")
         return self.folder
 
     def required_files(self, suffixes: tuple[str, ...], what: str) -> list[Path]:

@@ -89,6 +89,24 @@ def test_assemblies(tmp_path: Path, head: str, assembly: str, atoms: int) -> Non
         assert np.allclose(two, one * [1, -1, -1] + [0, 0, 50], atol=1e-3)
 
 
+def test_a_file_that_was_cut_is_not_read_as_far_as_it_goes(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    atoms = [("CA", "", "ALA", i, tuple(rng.uniform(0, 99, 3)), 1.0, "C") for i in range(2000)]
+    whole = gzip.compress(_pdb(*atoms).encode())
+    (tmp_path / "whole.pdb.gz").write_bytes(whole)
+    assert len(read(tmp_path / "whole.pdb.gz").elements) == 2000
+    (tmp_path / "cut.pdb.gz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(BenchError, match="cut short"):
+        read(tmp_path / "cut.pdb.gz")
+
+
+def test_an_assembly_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "one.pdb"
+    path.write_text(_pdb(*ALANINE, head=TWOFOLD.format(chains="B", last="1.000000")))
+    with pytest.raises(BenchError, match="--assembly none"):
+        read(path, "1")
+
+
 def test_bad_files_are_named(tmp_path: Path) -> None:
     water = _pdb(("O", "", "HOH", 3, (9, 9, 9), 1.0, "O"))
     cases = {"empty.pdb": "", "text.cif": "no crystal", "water.pdb": water, "cut.pdb.gz": gzip.compress(b"x" * 999)[:9]}

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
 import re
 import time
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import requests
 
 from bench.errors import BenchError
+from bench.simulation.structure import damage
 
 MIRROR = "https://files.rcsb.org/download"
 PAPER = ("1FNT", "2GLS", "1F1B", "2IDB", "1KP8", "3DY4", "4V4A", "5T2C")  # Table 1
@@ -47,7 +46,7 @@ def _one(pdb: str, folder: Path, note: Note, mirror: str) -> Path:
     else:
         part = folder / f".{path.name}.part"
         _download(f"{mirror.rstrip('/')}/{path.name}", part, pdb)
-        if problem := _damage(part):
+        if problem := damage(part):
             part.unlink()
             raise BenchError(f"{path}: arrived damaged ({problem}); fetch it again")
         digest = _sha256(part)
@@ -94,17 +93,6 @@ def _download(url: str, part: Path, pdb: str) -> None:
         f"{url}: not reached, or broken off ({problem}); call again, it goes on where it stopped; "
         f"without a network copy the structures into a folder and name it with --structures DIR"
     )
-
-
-def _damage(path: Path) -> str:
-    """What is wrong with a gzip file, its own checksum included; empty if nothing is."""
-    try:
-        with gzip.open(path) as handle:
-            while handle.read(_PART):
-                pass
-    except (OSError, EOFError, zlib.error) as error:
-        return str(error)
-    return ""
 
 
 def _checksums(folder: Path) -> dict[str, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,6 +36,8 @@ def read(path: Path, assembly: str = "auto") -> Structure:
     Of several models the first is read. Water and atoms of zero occupancy are left out; hydrogens, and alternate
     locations with their occupancies, are kept. Raises BenchError for a file that cannot be used.
     """
+    if path.name.lower().endswith(".gz") and (problem := damage(path)):  # gemmi reads a cut file as far as it goes
+        raise BenchError(f"{path}: cut short or damaged ({problem}); fetch it again")
     try:
         structure = gemmi.read_structure(str(path))
     except (RuntimeError, ValueError, OSError, EOFError) as error:
@@ -46,7 +50,10 @@ def read(path: Path, assembly: str = "auto") -> Structure:
     structure.setup_entities()
     taken = _choose(structure, assembly, path)
     if taken is not None:
-        structure.transform_to_assembly(taken, gemmi.HowToNameCopiedChain.AddNumber)
+        try:
+            structure.transform_to_assembly(taken, gemmi.HowToNameCopiedChain.AddNumber)
+        except RuntimeError as error:
+            raise BenchError(f"{path}: assembly {taken} cannot be made ({error}); take --assembly none") from error
     sites = list(structure[0].all())
     wanted = [site for site in sites if not site.residue.is_water() and site.atom.occ > 0]
     kept = [site for site in wanted if _has_factors(site.atom.element)]
@@ -68,6 +75,17 @@ def read(path: Path, assembly: str = "auto") -> Structure:
         occupancies=np.minimum(1.0, [site.atom.occ for site in kept]),
         notes=notes,
     )
+
+
+def damage(path: Path) -> str:
+    """What is wrong with a gzip file, its own checksum included; empty if nothing is."""
+    try:
+        with gzip.open(path) as handle:
+            while handle.read(2**20):
+                pass
+    except (OSError, EOFError, zlib.error) as error:
+        return str(error)
+    return ""
 
 
 def _has_factors(element: gemmi.Element) -> bool:
