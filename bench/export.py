@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import starfile
 
 from bench import figures, volume
 from bench.cache import Cache
 from bench.dataset import Report, Subtomograms, silent
 from bench.errors import BenchError
+from bench.particles import write_star
 from bench.simulation import Imaging, Plan, Simulation, fitted
 from bench.simulation.particles import EULER
 from bench.simulation.tomogram import tomogram
@@ -97,12 +97,7 @@ def _star(imaging: Imaging, made: Subtomograms, truth: pd.DataFrame, paths: list
     for axis in "UV":
         particles[f"rlnDefocus{axis}"] = truth["defocus_in_micrometres"] * 1e4
     particles["rlnOpticsGroup"] = 1
-    _write_star({"optics": pd.DataFrame([optics]), "particles": particles}, path)
-
-
-def _write_star(blocks: dict[str, pd.DataFrame], path: Path) -> None:
-    """Without the library's first line, which tells the hour: the same table is the same bytes."""
-    path.write_text(starfile.to_string(blocks).partition("\n")[2])
+    write_star({"optics": pd.DataFrame([optics]), "particles": particles}, path)
 
 
 def contact_sheet(plan: Plan, made: Subtomograms, path: Path) -> None:
@@ -141,7 +136,7 @@ def crowded_tomogram(dataset: Any, shape: tuple[int, int, int], voxel_size: floa
     for name in ("Rot", "Tilt", "Psi"):
         table[f"rlnAngle{name}"] = made.particles[f"{name.lower()}_in_degrees"]
     table["rlnClassNumber"] = [names.index(name) + 1 for name in made.particles["class"]]
-    _write_star({"particles": table}, out / "particles.star")
+    write_star({"particles": table}, out / "particles.star")
     manifest = {
         "recipe": recipe,
         "seed": dataset.seed,

@@ -17,6 +17,7 @@ ORDER = [
     "cache",
     "memory",
     "volume",
+    "particles",
     "dataset",
     "simulation",
     "datasets",
@@ -45,7 +46,7 @@ ORDER = [
     "suite",
     "cli",
 ]
-ONLY_IN = {"ray": "scheduling", "starfile": "export", "mrcfile": "volume", "seaborn": "figures"}
+ONLY_IN = {"ray": "scheduling", "starfile": "particles", "mrcfile": "volume", "seaborn": "figures"}
 
 
 def _room(path: Path) -> str:

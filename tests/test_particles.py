@@ -1,0 +1,274 @@
+"""Particle tables: every row read, in known units, and given back byte for byte."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import starfile
+from conftest import DATA, needs_data
+from scipy.spatial.transform import Rotation
+
+from bench import particles
+from bench.errors import BenchError
+from bench.particles import Prediction
+
+TABLES = sorted(p for p in (DATA / "particles").rglob("*") if p.is_file()) if DATA.is_dir() else []
+STAR = """
+# version 30001
+
+data_optics
+
+loop_
+_rlnOpticsGroup #1
+_rlnTomoTiltSeriesPixelSize #2
+ 1 2.0
+ 2 4.0
+
+data_particles
+
+loop_
+_rlnTomoName #1
+_rlnTomoParticleName #2
+_rlnCoordinateX #3
+_rlnCoordinateY #4
+_rlnCoordinateZ #5
+_rlnOriginXAngst #6
+_rlnOriginYAngst #7
+_rlnOriginZAngst #8
+_rlnOpticsGroup #9
+_rlnClassNumber #10
+ TS_1   TS_1/1  100 200 30   2.0 -4.0 8.0  1  3
+'TS 2' 'TS 2/1' 10.5 20 30  0 0 0   2 1
+
+"""
+CSV = "tomogram,class,x_angstrom,y_angstrom,z_angstrom\nt,ribosome,30,20,10\nt,,6,5,4\n"
+COPICK = json.dumps(
+    {
+        "pickable_object_name": "ribosome",
+        "run_name": "TS_5",
+        "unit": "angstrom",
+        "points": [{"location": {"x": 1.0, "y": 2.5, "z": 3.0}, "transformation_": np.eye(4).tolist()}] * 2,
+    }
+)
+
+
+def _write(folder: Path, name: str, text: str) -> Path:
+    path = folder / name
+    path.write_bytes(text.encode("latin-1"))
+    return path
+
+
+def _said(n: int) -> list[Prediction]:
+    return [Prediction("a class" if i % 2 else "b", 1 + i % 2, 0.9, 0.75) for i in range(n)]
+
+
+def _counted(path: Path) -> int:
+    """Rows by the plainest of counts: lines of numbers, or points of a JSON file."""
+    text = gzip.open(path, "rt").read() if path.suffix == ".gz" else path.read_text()
+    if ".json" in path.name:
+        return len(json.loads(text)["points"])
+    if ".star" in path.name:
+        text = text.rpartition("\n_rln")[2].partition("\n")[2]
+    return sum(bool(line.strip()) for line in text.splitlines())
+
+
+@needs_data
+@pytest.mark.parametrize("path", TABLES, ids=lambda p: p.name)
+def test_every_row_of_real_tables_is_read_and_given_back(path: Path, tmp_path: Path) -> None:
+    read = particles.read(path)
+    assert len(read) == _counted(path) > 0
+    assert np.isfinite(read.rows[["z", "y", "x"]].to_numpy()).all()
+    written = read.annotated(_said(len(read)))
+    before = gzip.open(path, "rt").read() if path.suffix == ".gz" else path.read_text()
+    if ".json" in path.name:
+        again = json.loads(written)
+        assert [p.pop("predicted_class") for p in again["points"]] == [p.name for p in _said(len(read))]
+        for point in again["points"]:
+            del point["predicted_probability"], point["predicted_confidence"]
+        assert again == json.loads(before)
+        return
+    lines = [line for line in written.splitlines() if not line.startswith("_subtomobench")]
+    for old, new in zip(before.splitlines(), lines, strict=True):
+        assert new.startswith(old.rstrip())
+        assert new.removeprefix(old.rstrip()).strip() == "" or new.split()[-2:] == ["0.9000", "0.7500"]
+    if ".star" in path.name:
+        tables = starfile.read(_write(tmp_path, "again.star", written), always_dict=True)
+        original = starfile.read(_write(tmp_path, "before.star", before), always_dict=True)
+        for name, table in original.items():
+            if isinstance(table, pd.DataFrame) and "rlnTomoName" in table:
+                assert tables[name]["subtomobenchClass"].tolist() == [p.name for p in _said(len(read))]
+                pd.testing.assert_frame_equal(tables[name][table.columns], table)
+
+
+def test_relion_4_counts_in_pixels_of_the_tilt_series_and_origins_are_taken_off(tmp_path: Path) -> None:
+    read = particles.read(_write(tmp_path, "a.star", STAR))
+    assert read.rows["tomogram"].tolist() == ["TS_1", "TS 2"]
+    # 2 Å a pixel: x 200 − 2, y 400 + 4, z 60 − 8 Å; a tomogram of 8 Å voxels
+    assert read.places(np.array([0]), (50, 60, 70), 8.0)[0] == pytest.approx([52 / 8, 404 / 8, 198 / 8])
+    assert read.places(np.array([1]), (50, 60, 70), 8.0)[0] == pytest.approx([15, 10, 5.25])
+
+
+def test_relion_5_counts_in_angstroms_from_the_centre(tmp_path: Path) -> None:
+    text = "data_particles\nloop_\n_rlnTomoName\n" + "".join(f"_rlnCenteredCoordinate{a}Angst\n" for a in "XYZ")
+    read = particles.read(_write(tmp_path, "a.star", text + "t 40 -80 16\n"))
+    assert read.places(np.array([0]), (100, 200, 300), 8.0)[0] == pytest.approx([50 + 2, 100 - 10, 150 + 5])
+
+
+def test_relion_3_counts_in_voxels_or_by_the_detectors_pixel(tmp_path: Path) -> None:
+    text = "data_\nloop_\n_rlnMicrographName\n_rlnCoordinateX\n_rlnCoordinateY\n_rlnCoordinateZ\n_rlnOriginX\n"
+    read = particles.read(_write(tmp_path, "a.star", text + "t 40 30 20 1\n"))
+    assert read.places(np.array([0]), (50, 50, 50), 8.0)[0] == pytest.approx([20, 30, 39])
+    assert read.places(np.array([0]), (50, 50, 50), 8.0, unit=4.0)[0] == pytest.approx([10, 15, 19.5])
+    text = text.replace("_rlnOriginX\n", "_rlnDetectorPixelSize\n_rlnMagnification\n")
+    read = particles.read(_write(tmp_path, "b.star", text + "t 40 30 20 4 10000\n"))
+    assert read.places(np.array([0]), (50, 50, 50), 8.0)[0] == pytest.approx([10, 15, 20])
+
+
+def test_dynamos_first_voxel_is_1_and_its_angles_are_zxz(tmp_path: Path) -> None:
+    row = np.zeros(35)
+    row[[0, 3, 4, 5, 6, 7, 8, 19, 21, 23, 24, 25]] = [7, 0.5, 0, -0.5, 10, 30, 50, 4, 2, 101, 51, 31]
+    path = tmp_path / "a.tbl"
+    np.savetxt(path, row[None], fmt="%g")
+    read = particles.read(path)
+    assert read.places(np.array([0]), (99, 99, 199), 8.0)[0] == pytest.approx([29.5, 50, 100.5])
+    assert read.rows[["tomogram", "class"]].iloc[0].tolist() == ["4", "2"]
+    # RELION's rot = narot − 90°, tilt, psi = tdrot + 90°, the conversion of eulerangles 1.0
+    found = read.rows[["rot_in_degrees", "tilt_in_degrees", "psi_in_degrees"]].to_numpy()
+    turns = [Rotation.from_euler("ZYZ", a, degrees=True) for a in (found, [[-40, 30, 100]])]
+    assert (turns[0] * turns[1].inv()).magnitude()[0] == pytest.approx(0, abs=1e-6)
+    assert read.annotated(_said(1)) == path.read_text().rstrip("\n") + " 1 0.9000 0.7500\n"
+
+
+def test_copicks_matrix_takes_the_reference_to_the_particle(tmp_path: Path) -> None:
+    table = json.loads(COPICK)
+    turn = Rotation.from_euler("xyz", [20, 40, 60], degrees=True)
+    matrix = np.eye(4)
+    matrix[:3, :3] = turn.as_matrix()
+    table["points"] = [{"location": {"x": 1, "y": 2, "z": 3}, "transformation_": matrix.tolist()}]
+    read = particles.read(_write(tmp_path, "a.json", json.dumps(table)))
+    found = Rotation.from_euler("ZYZ", read.rows.iloc[0, 6:9].to_list(), degrees=True)
+    assert (found * turn).magnitude() == pytest.approx(0, abs=1e-6)  # RELION's angles take the particle back
+    assert read.places(np.array([0]), (9, 9, 9), 0.5)[0] == pytest.approx([6, 4, 2])
+
+
+def test_csv_in_angstroms_with_quotes_and_odd_bytes_keeps_every_byte(tmp_path: Path) -> None:
+    text = 'class,x,y,z,x_vox,note\r\n"a, b",1,2,3,9,"two\nlines"\r\nÿ,4,5,6,9,\r\n'
+    read = particles.read(_write(tmp_path, "a.csv", text))
+    assert read.rows["class"].tolist() == ["a, b", "ÿ"]
+    assert read.places(np.array([0, 1]), (9, 9, 9), 0.0).tolist() == [[3, 2, 1], [6, 5, 4]]
+    assert read.encoding == "latin-1"
+    assert read.annotated(_said(2)).split("\r\n")[1:3] == [
+        '"a, b",1,2,3,9,"two\nlines",b,0.9000,0.7500',
+        "ÿ,4,5,6,9,,a class,0.9000,0.7500",
+    ]
+    in_angstroms = particles.read(_write(tmp_path, "b.csv", CSV))
+    assert in_angstroms.places(np.array([0]), (9, 9, 9), 10.0)[0] == pytest.approx([1, 2, 3])
+
+
+@pytest.mark.parametrize("suffix", [".star", ".csv"])
+def test_what_is_written_is_read_again(tmp_path: Path, suffix: str) -> None:
+    rows = pd.DataFrame({"tomogram": "t", "z": [1.5, 2.0], "y": [3.0, 4.0], "x": [5.0, 6.0], "class": ["a", "b"]})
+    rows[["rot_in_degrees", "tilt_in_degrees", "psi_in_degrees"]] = [[10.0, 20.0, 30.0], [0.0, 5.0, 0.0]]
+    rows["score"] = [0.5, 0.25]
+    path = tmp_path / f"deep/picks{suffix}"
+    particles.write(path, rows, 8.0)
+    read = particles.read(path)
+    assert read.places(np.arange(2), (9, 9, 9), 8.0) == pytest.approx(rows[["z", "y", "x"]].to_numpy())
+    columns = ["class", "rot_in_degrees", "tilt_in_degrees", "psi_in_degrees"]
+    assert read.rows[columns].to_numpy().tolist() == rows[columns].to_numpy().tolist()
+    with pytest.raises(BenchError, match="exists"):
+        particles.write(path, rows, 8.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("a.star", STAR.replace("  1  3", "  1"), "line 25 has 9 values for 10 columns"),
+        ("a.star", STAR.replace("'TS 2/1'", "TS_1/1"), r"TS_1/1: rows 1, 2"),
+        ("a.star", STAR.replace("10.5", "ten"), "row 2: rlnCoordinateX is 'ten'"),
+        ("a.star", STAR.replace(" 2 4.0", ""), "optics group 2"),
+        ("a.star", STAR.replace(" 1 2.0", " 1 0.0"), "pixel size of 0"),
+        ("a.star", "data_\n\n_rlnX 1\n", "no loop"),
+        ("a.csv", CSV.replace("30", "nan"), "row 1: x is 'nan'"),
+        ("a.csv", CSV + "t,5\n", "line 4 has 2 values"),
+        ("a.csv", "a,b\n1,2\n", "no coordinates"),
+        ("a.csv", CSV.partition("\n")[0], "without rows"),
+        ("a.json", "{}", "not a copick"),
+        ("a.json", "[" * 100_000, "not a copick"),
+        ("a.json", COPICK.replace('"angstrom"', '"pixel"'), "counts in pixel"),
+        ("a.tbl", "1 2 3\n", "Dynamo table has 26"),
+        ("a.txt", "1abc 1 2 3\n", "4 values for 7"),
+        ("a.star", "\0", "binary"),
+        ("a.doc", "", "not a particle table by its name"),
+    ],
+)
+def test_a_bad_table_is_refused_in_one_line(tmp_path: Path, name: str, text: str, says: str) -> None:
+    with pytest.raises(BenchError, match=says) as caught:
+        particles.read(_write(tmp_path, name, text))
+    assert "\n" not in str(caught.value)
+
+
+def test_predictions_are_not_put_into_a_table_twice(tmp_path: Path) -> None:
+    once = particles.read(_write(tmp_path, "a.star", STAR)).annotated(_said(2))
+    again = particles.read(_write(tmp_path, "b.star", once))
+    with pytest.raises(BenchError, match="has predictions already"):
+        again.annotated(_said(2))
+
+
+def _mutated(text: bytes, rng: np.random.Generator) -> bytes:
+    """A few random wounds: bytes changed, cut out, doubled, the end lost, a number made absurd."""
+    some = bytearray(text)
+    for _ in range(rng.integers(1, 6)):
+        at, n = int(rng.integers(len(some))), int(rng.integers(1, 40))
+        kind = rng.integers(6)
+        if kind == 0:
+            some[at] = int(rng.integers(256))
+        elif kind == 1:
+            del some[at : at + n]
+        elif kind == 2:
+            some[at:at] = some[at : at + n]
+        elif kind == 3:
+            del some[max(1, at) :]
+        elif kind == 4:
+            some[at:at] = [b"1e999", b"nan", b"-1", b"\n", b'"', b"loop_\n", b"null", b"[", b"99999999999"][at % 9]
+        else:
+            some[at : at + 1] = b"\xff\n"[int(rng.integers(2)) :]
+    return bytes(some)
+
+
+@pytest.mark.parametrize(("name", "text", "n"), [("a.star", STAR, 200), ("a.json", COPICK, 200), ("a.csv", CSV, 100)])
+def test_500_mutated_tables_are_read_or_refused_in_one_line(tmp_path: Path, name: str, text: str, n: int) -> None:
+    refused = 0
+    for seed in range(n):
+        path = tmp_path / name
+        path.write_bytes(_mutated(text.encode(), np.random.default_rng(seed)))
+        tracemalloc.start()
+        try:
+            read = particles.read(path)
+            assert len(read) > 0
+            read.annotated(_said(len(read)))
+        except BenchError as error:
+            refused += 1
+            assert "\n" not in str(error), seed
+        finally:
+            peak = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+        assert peak < 4 * path.stat().st_size + 600_000, seed  # the constant: pandas' own
+    assert 0 < refused < n
+
+
+def test_a_large_table_takes_no_more_than_four_times_its_size(tmp_path: Path) -> None:
+    head, row = STAR.rstrip().rpartition("\n")[0].rpartition("\n")[0] + "\n", " TS_1 {} 100 200 30 2.0 -4.0 8.0 1 3\n"
+    path = _write(tmp_path, "a.star", head + "".join(row.format(f"TS_1/{i}/{'x' * 150}") for i in range(20_000)))
+    particles.read(_write(tmp_path, "b.star", STAR))
+    tracemalloc.start()
+    assert len(particles.read(path)) == 20_000
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 * path.stat().st_size
