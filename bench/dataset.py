@@ -20,6 +20,7 @@ from bench.volume import FloatArray, find
 
 IntArray = npt.NDArray[np.int64]
 StrArray = npt.NDArray[np.str_]
+UNLABELLED = -1
 Report = Callable[[int, int], None]  # (done, of), called while a data set is made
 
 
@@ -35,7 +36,7 @@ class Subtomograms:
     """
 
     volumes: FloatArray  # (n, d, h, w)
-    labels: IntArray  # (n,), index into class_names
+    labels: IntArray  # (n,), index into class_names; UNLABELLED where nobody knows
     class_names: tuple[str, ...]
     voxel_size_in_angstroms: float
     title: str  # the name that tables print, with what tells it from its kin: "phantoms 16³"
@@ -47,11 +48,21 @@ class Subtomograms:
             raise BenchError(f"{self.title}: {self.volumes.shape} volumes do not fit {self.labels.shape} labels")
         if self.tomogram_ids is not None and len(self.tomogram_ids) != n:
             raise BenchError(f"{self.title}: {len(self.tomogram_ids)} tomogram ids for {n} volumes")
-        if len(self.class_names) < 2:
-            raise BenchError(f"{self.title}: one class only; a classifier needs two or more")
-        counts = np.bincount(self.labels, minlength=len(self.class_names))
+        counts = self.counts()
         if len(counts) > len(self.class_names) or not counts.all():
             raise BenchError(f"{self.title}: a class without volumes, or a label without a name: counts {counts}")
+
+    def counts(self) -> IntArray:
+        """Labelled volumes of each class."""
+        return np.bincount(self.labels[self.labels != UNLABELLED], minlength=len(self.class_names))
+
+    def check_trainable(self) -> None:
+        """Raise BenchError where there is nothing to tell apart."""
+        if len(self.class_names) < 2:
+            raise BenchError(
+                f"{self.title}: {len(self.class_names)} class(es); a classifier needs two or more: "
+                f"add labelled particles of another class, or positions beside them (bench data extract --background)"
+            )
 
     @property
     def side(self) -> int:

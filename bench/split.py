@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.dataset import IntArray, StrArray
+from bench.dataset import UNLABELLED, IntArray, StrArray
 from bench.errors import BenchError
 from bench.seeds import numpy_generator
 
-UNLABELLED = -1
+__all__ = ["UNLABELLED", "Split", "make_split"]
 VALIDATION_SHARE = 0.1  # of the training set, as in the paper
 
 
@@ -49,14 +49,16 @@ def make_split(
 ) -> Split:
     """Split a data set for one trial.
 
-    labels: (n,) true labels; fraction: labelled volumes in % of the training set, None for a method without labels;
+    labels: (n,) true labels, UNLABELLED where nobody knows them: such a volume is trained on, never scored; where
+    tomograms are kept whole, it is left out if it lies in another side's.
+    fraction: labelled volumes in % of the training set's known ones, None for a method without labels;
     validation_share: part of the label budget that is spent on validation, None to leave every validation volume
     labelled, outside the budget. Tomograms are kept whole where there are two or more.
     Raises BenchError where a class would be left without a label.
     """
     rng = numpy_generator(seed, "split")
-    everything = np.arange(len(labels))
-    if tomogram_ids is not None and len(np.unique(tomogram_ids)) > 1:
+    everything, unknown = np.flatnonzero(labels != UNLABELLED), np.flatnonzero(labels == UNLABELLED)
+    if tomogram_ids is not None and len(np.unique(tomogram_ids[everything])) > 1:
         outside, test = _split_tomograms(everything, labels, tomogram_ids, test_share, rng)
         try:
             train, validation = _split_tomograms(outside, labels, tomogram_ids, VALIDATION_SHARE, rng)
@@ -64,6 +66,8 @@ def make_split(
         except BenchError:  # too few are left: only the test set is of tomograms by themselves
             train, validation = _split_classes(outside, labels, VALIDATION_SHARE, rng)
             by = "tomogram, validation by particle"
+        elsewhere = tomogram_ids[test if by != "tomogram" else np.concatenate([test, validation])]
+        unknown = unknown[~np.isin(tomogram_ids[unknown], elsewhere)]
     else:
         outside, test = _split_classes(everything, labels, test_share, rng)
         train, validation = _split_classes(outside, labels, VALIDATION_SHARE, rng)
@@ -71,7 +75,7 @@ def make_split(
     # Fixed orders, one a class: a smaller fraction takes a shorter prefix, so that the subsets nest.
     labelled: list[IntArray] = []
     validation_labelled: list[IntArray] = []
-    for c in np.unique(labels):
+    for c in np.unique(labels[everything]):
         ours = rng.permutation(train[labels[train] == c])
         theirs = rng.permutation(validation[labels[validation] == c])
         n_train, n_validation = 0, 0
@@ -86,6 +90,7 @@ def make_split(
                 )
         labelled.append(ours[:n_train])
         validation_labelled.append(theirs[:n_validation])
+    train = _sorted([train, unknown])
     return Split(train, _sorted(labelled), validation, _sorted(validation_labelled), test, by)
 
 
@@ -105,7 +110,7 @@ def _split_classes(
 ) -> tuple[IntArray, IntArray]:
     """(kept, taken): `share` of each class taken, at least one and never all."""
     kept, taken = [], []
-    for c in np.unique(labels):
+    for c in np.unique(labels[members]):
         order = rng.permutation(members[labels[members] == c])
         if len(order) < 2:
             raise BenchError(f"class {c} has {len(order)} volume(s) to divide; each class needs 3 or more")

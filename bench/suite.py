@@ -200,6 +200,7 @@ def _prepare_data(dataset: Dataset, store: Store, reporter: Reporter) -> Path:
 
 def _trials(plan: Plan, subtomograms: Subtomograms, fingerprint: str) -> list[Trial]:
     """Every trial of the plan; raises BenchError where a box or a fraction cannot be used."""
+    subtomograms.check_trainable()
     Backbone(subtomograms.side, len(subtomograms.class_names))
     trials = []
     for protocol in plan.protocols:

@@ -9,7 +9,7 @@ import pytest
 
 from bench.augment import wedge_preserving_views
 from bench.errors import BenchError
-from bench.split import make_split
+from bench.split import UNLABELLED, make_split
 
 FRACTIONS = [5.0, 10.0, 20.0, 50.0, 100.0]
 SHARES = [None, 0.2]  # the protocols' validation shares
@@ -112,3 +112,21 @@ def test_views_keep_the_wedge_and_the_handedness() -> None:
     for view, original in zip(views, seen):
         even = [original, *(original.flip(pair) for pair in ((-3, -2), (-3, -1), (-2, -1)))]
         assert any(torch.equal(view, turn) for turn in even)
+
+
+@pytest.mark.parametrize("tomograms", [None, 6])
+def test_a_volume_that_nobody_labelled_is_trained_on_only(labels: np.ndarray, tomograms: int | None) -> None:
+    ids = None if tomograms is None else np.array([f"t{i % tomograms}" for i in range(len(labels))])
+    some = np.where(np.random.default_rng(1).random(len(labels)) < 0.7, UNLABELLED, labels)
+    split = make_split(some, 50.0, 0, 0.3, 0.2, ids)
+    known = np.flatnonzero(some != UNLABELLED)
+    assert np.isin(np.concatenate([split.test, split.validation, split.labelled]), known).all()
+    everything = np.concatenate([split.train, split.validation, split.test])
+    assert len(np.unique(everything)) == len(everything)
+    assert np.isin(known, everything).all()
+    hidden = np.setdiff1d(split.train, known)
+    if ids is None:
+        assert len(hidden) == (some == UNLABELLED).sum()
+    else:
+        assert len(hidden) > 0
+        assert not set(ids[split.train]) & set(ids[split.test])
