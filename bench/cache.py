@@ -18,6 +18,12 @@ def digest(*parts: object) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
 def code_digest(module: ModuleType) -> str:
     """Hash of a module's source and of all of this project's that it uses, so that changed code is a changed result."""
     seen: dict[str, str] = {}

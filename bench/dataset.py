@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -14,9 +15,10 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from bench.cache import code_digest, digest
+from bench import volume
+from bench.cache import code_digest, digest, file_digest
 from bench.errors import BenchError
-from bench.volume import FloatArray, find
+from bench.volume import FloatArray
 
 IntArray = npt.NDArray[np.int64]
 StrArray = npt.NDArray[np.str_]
@@ -72,6 +74,19 @@ class Subtomograms:
             raise BenchError(f"{self.title}: boxes of {d}×{h}×{w} voxels; the networks need cubes, extract cubes")
         return int(d)
 
+    def by_class(self) -> list[tuple[str, IntArray]]:
+        """Name and indices of each class, and of the volumes without one where there are any."""
+        named = [*enumerate(self.class_names), (UNLABELLED, "no class")]
+        found = [(name, np.flatnonzero(self.labels == label)) for label, name in named]
+        return [(name, which) for name, which in found if len(which)]
+
+    def mean(self, which: IntArray) -> FloatArray:
+        """Mean of some volumes, (d, h, w); one at a time, since all may be more than the memory holds."""
+        total = np.zeros(self.volumes.shape[1:])
+        for i in which:
+            total += self.volumes[i]
+        return (total / max(1, len(which))).astype(np.float32)
+
     def fingerprint(self) -> str:
         """SHA-256 over voxels, labels and names: what a trial was run on."""
         digest = hashlib.sha256(json.dumps([self.class_names, self.volumes.shape]).encode())
@@ -118,6 +133,30 @@ class Subtomograms:
         )
 
 
+def read_boxes(paths: list[Path], report: Report = silent) -> tuple[FloatArray, float]:
+    """Boxes of one shape, (n, d, h, w), and the first one's voxel size in Å; raises BenchError where shapes differ."""
+    first = volume.read(paths[0])
+    volumes = np.empty((len(paths), *first.voxels.shape), dtype=np.float32)
+    for i, path in enumerate(paths):
+        voxels = volume.read(path).voxels
+        if voxels.shape != first.voxels.shape:
+            raise BenchError(
+                f"{path}: {voxels.shape} voxels where {paths[0].name} has {first.voxels.shape}; "
+                f"extract all boxes at one size"
+            )
+        volumes[i] = voxels
+        report(i + 1, len(paths))
+    return volumes, first.voxel_size_in_angstroms
+
+
+def link(made: Path, folder: Path) -> None:
+    """Have `folder` hold the set that was saved in `made`: its volumes as a link, the rest as copies."""
+    for name in ("labels.npy", "meta.json"):
+        shutil.copyfile(made / name, folder / name)
+    (folder / "volumes.npy").unlink(missing_ok=True)
+    (folder / "volumes.npy").symlink_to((made / "volumes.npy").resolve())
+
+
 def _in_parts(volumes: FloatArray) -> Iterator[FloatArray]:
     """The volumes, 64 at a time; of a mapped file each part is let go again, so that it does not fill the memory."""
     for first in range(0, len(volumes), 64):
@@ -158,7 +197,7 @@ class Dataset(ABC):
         return {
             "data_set": type(self).__qualname__,
             "parameters": {k: v for k, v in asdict(self).items() if k not in ("folder", "test_share")},
-            "sources": [[p.name, p.parent.name, hashlib.sha256(p.read_bytes()).hexdigest()] for p in self.sources()],
+            "sources": [[p.name, p.parent.name, file_digest(p)] for p in self.sources()],
             "code": code_digest(sys.modules[type(self).__module__]),
         }
 
@@ -178,7 +217,7 @@ class Dataset(ABC):
     def required_files(self, suffixes: tuple[str, ...], what: str) -> list[Path]:
         """The files of that folder with `suffixes`, one a class; raises BenchError where there are fewer than two."""
         folder = self.required_folder()
-        files = find(folder, suffixes)
+        files = volume.find(folder, suffixes)
         if len(files) < 2:
             raise BenchError(f"{folder}: {len(files)} {what} ({', '.join(suffixes)}); put two or more there")
         return files

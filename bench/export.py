@@ -5,22 +5,34 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
+from scipy.spatial import cKDTree
 
-from bench import figures, volume
-from bench.cache import Cache
-from bench.dataset import Report, Subtomograms, silent
+from bench import extract, figures, particles, volume
+from bench.cache import Cache, digest, file_digest
+from bench.dataset import UNLABELLED, Report, Subtomograms, silent
 from bench.errors import BenchError
-from bench.particles import write_star
-from bench.simulation import Imaging, Plan, Simulation, fitted
+from bench.extract import BACKGROUND, Cutting
+from bench.particles import Particles, write_star
+from bench.simulation import Density, Imaging, Plan, Simulation, fitted, potential, structure
 from bench.simulation.particles import EULER
-from bench.simulation.tomogram import tomogram
+from bench.simulation.tomogram import tomogram as crowd
+from bench.volume import Mapped
 
 SHOWN_CLASSES = 12  # of the contact sheet
+SHOWN_BOXES = 4
+GALLERY, GALLERY_PAGE = 1000, 100  # boxes shown of a table of picks, and on a page
+CONVENTIONS = {
+    "axes": "(z, y, x); the particle's centre lands on voxel box // 2 of each side",
+    "coordinates": "voxels of the tomogram, the first voxel's centre being 0",
+    "grey scale": "each box has mean 0 and variance 1; particles are bright",
+}
 
 
 def make(dataset: Simulation, out: Path, report: Report = silent) -> Path:
@@ -123,7 +135,7 @@ def crowded_tomogram(dataset: Any, shape: tuple[int, int, int], voxel_size: floa
     claim(out, recipe)
     structures = dataset.structures()
     densities = [fitted(d, voxel_size, dataset.device) for d in dataset.potentials(structures, voxel_size)]
-    made = tomogram(densities, dataset.imaging(), shape, dataset.per_class, voxel_size, dataset.seed)
+    made = crowd(densities, dataset.imaging(), shape, dataset.per_class, voxel_size, dataset.seed)
     for name, voxels in (("tomogram", made.voxels), ("noise_free", made.noise_free), ("mask", made.mask)):
         path = out / f"{name}.mrc"
         path.unlink(missing_ok=True)  # `claim` has seen that it is this recipe's
@@ -156,3 +168,147 @@ def crowded_tomogram(dataset: Any, shape: tuple[int, int, int], voxel_size: floa
     title = f"{len(made.particles)} particles, SNR {made.snr:.3g}"
     figures.slices([(name, [voxels]) for name, voxels in shown], [""], title, out / "tomogram.png")
     return len(made.particles), made.snr
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """What `subtomograms` did, for a person to read."""
+
+    rows_in: int
+    dropped: pd.DataFrame  # table, row (counted from 1), reason
+    made: Subtomograms
+    warning: str  # "" where the particles look as they should
+
+
+def subtomograms(
+    tables: list[Particles], files: list[Path], cutting: Cutting, out: Path, report: Report = silent
+) -> Extracted:
+    """Cut boxes into the folder `out`, which the data set `particles` reads.
+
+    Written: volumes.npy, labels.npy, meta.json, particles.csv (a row a box), dropped.csv (every other row and why),
+    contact_sheet.png, mean.png, manifest.json. A finished folder of the same recipe is left as it is; raises BenchError
+    where `out` holds anything else, or no box is left.
+    """
+    sources = [[str(table.path), file_digest(table.path)] for table in tables]
+    recipe = {"cutting": asdict(cutting), "tables": sources, "tomograms": [[str(f), f.stat().st_size] for f in files]}
+    if out.is_dir() and any(out.iterdir()) and not (out / "manifest.json").exists():
+        raise BenchError(f"{out}: holds other files; choose another --out")
+    claim(out, recipe)
+    manifest = {"recipe": recipe, "recipe_hash": digest(recipe), "conventions": CONVENTIONS}
+    (out / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
+    if not (out / "meta.json").exists():
+        _cut(tables, files, cutting, out, report)
+    made = Subtomograms.open(out)
+    dropped = pd.read_csv(out / "dropped.csv")
+    return Extracted(sum(map(len, tables)), dropped, made, _contrast_warning(made, cutting))
+
+
+def _cut(tables: list[Particles], files: list[Path], cutting: Cutting, out: Path, report: Report) -> None:
+    found, grids = extract.sites(tables, files, cutting)
+    kept, dropped = (found[(found["reason"] == "") == wanted].copy() for wanted in (True, False))
+    if not len(kept):
+        raise BenchError(f"{tables[0].path}: no row gives a box; the first: {dropped['reason'].iloc[0]}")
+    if cutting.background:
+        if not files:
+            raise BenchError("--background needs the tomograms; add --tomograms")
+        kept = pd.concat([kept, extract.beside(found, grids, cutting)]).sort_values("file", kind="stable")
+    good, voxel_size = extract.cut_all(kept, cutting, out / "volumes.npy", report)
+    blank = kept[~good & (kept["row"] >= 0)].assign(reason="its box is blank or holds NaN")
+    dropped = pd.concat([dropped, blank]).sort_values(["table", "row"])
+    paths = [str(table.path) for table in tables]
+    for some in (dropped, kept):
+        some.insert(1, "source", [paths[i] if i >= 0 else "" for i in some["table"]])
+        some["row"] += 1  # people count from 1; 0 is no row
+    dropped[["source", "row", "reason"]].to_csv(out / "dropped.csv", index=False)
+    where = (
+        kept[good]
+        .drop(columns=["table", "file", "reason"])
+        .rename(columns={axis: f"{axis}_in_voxels" for axis in "zyx"})
+    )
+    where.insert(0, "box", np.arange(len(where)))
+    where.round(3).to_csv(out / "particles.csv", index=False)
+    if not good.any():
+        raise BenchError(f"{out}: every box is blank or holds NaN; check the tomogram")
+    title = f"{out.resolve().name} {cutting.box}³"
+    made = extract.as_subtomograms(out / "volumes.npy", kept[good], voxel_size, title)
+    sheet(made, out / "contact_sheet.png")
+    _means(made, cutting.contrast, out / "mean.png")
+    made.save(out)
+
+
+def sheet(made: Subtomograms, path: Path) -> None:
+    """Some boxes of each class."""
+    rows = []
+    for name, which in made.by_class()[:SHOWN_CLASSES]:
+        shown = which[np.linspace(0, len(which) - 1, SHOWN_BOXES).astype(int)]
+        rows.append((f"{name} ({len(which)})", [np.array(made.volumes[i]) for i in shown]))
+    figures.slices(rows, [""] * SHOWN_BOXES, f"{made.title}, {made.voxel_size_in_angstroms:.4g} Å a voxel", path)
+
+
+def _means(made: Subtomograms, contrast: str, path: Path) -> None:
+    """The mean box of each class, in the contrast of the tomogram."""
+    sign = 1 if contrast == "bright" else -1
+    rows = [(f"{name} ({len(which)})", [sign * made.mean(which)]) for name, which in made.by_class()[:SHOWN_CLASSES]]
+    size = f"{made.voxel_size_in_angstroms:.4g} Å a voxel"
+    figures.slices(rows, ["mean box"], f"{made.title}, {size}, contrast of the tomogram", path)
+
+
+def _contrast_warning(made: Subtomograms, cutting: Cutting) -> str:
+    """Whether the particles' mean box is dark in the middle, where it should be bright by now."""
+    particles = [i for i, name in enumerate(made.class_names) if name != BACKGROUND]
+    which = np.flatnonzero(np.isin(made.labels, [*particles, UNLABELLED]))
+    mean = made.mean(which)
+    radius = np.linalg.norm(np.indices(mean.shape) - made.side // 2, axis=0) / made.side
+    middle, rim = mean[radius < 0.15], mean[radius > 0.5]
+    if middle.mean() - rim.mean() > -4 * rim.std():
+        return ""
+    other = "bright" if cutting.contrast == "dark" else "dark"
+    return (
+        f"the mean box is darker in the middle than at the rim: in this tomogram particles seem to be {other}; "
+        f"look at mean.png, and extract again with --contrast {other} if so"
+    )
+
+
+def new_table(path: Path) -> None:
+    """Raise BenchError where a table of that name cannot be written: before hours of work, not after."""
+    if path.suffix not in (".star", ".csv"):
+        raise BenchError(f"{path}: the table's format follows from its name; end it in .star or .csv")
+    if path.exists():
+        raise BenchError(f"{path}: exists; choose another --out, or move it")
+
+
+def template(path: Path, voxel_size_in_angstroms: float) -> Density:
+    """A density map, or the potential of a structure on a grid half as fine as the tomogram's voxels."""
+    if path.name.lower().endswith(structure.SUFFIXES):
+        return potential(structure.read(path), voxel_size_in_angstroms / 2)
+    voxels, voxel_size = volume.read(path)
+    if voxel_size <= 0:
+        raise BenchError(f"{path}: the header gives no voxel size; write it into the header")
+    return Density(volume.stem(path), voxels.clip(0), voxel_size)
+
+
+def places(path: Path, tomogram: Mapped) -> npt.NDArray[np.float64]:
+    """(z, y, x) of every row of a table in voxels of a tomogram, (n, 3)."""
+    table = particles.read(path)
+    return table.places(np.arange(len(table)), tomogram.voxels.shape, tomogram.voxel_size_in_angstroms)
+
+
+def picks(found: pd.DataFrame, read: Mapped, tomogram: Path, contrast: str, out: Path) -> None:
+    """Write picks, best first: the table, a marked slice (.png) and numbered boxes (-001.png …), at most GALLERY."""
+    rows = found.assign(tomogram=volume.stem(tomogram))
+    particles.write(out, rows, read.voxel_size_in_angstroms)
+    where = found[["z", "y", "x"]].to_numpy(float)
+    gaps = np.asarray(cKDTree(where).query(where, k=2)[0])[:, 1] if len(where) > 1 else np.array([10.0])
+    radius = float(gaps.min()) / 2
+    sign = 1 if contrast == "bright" else -1
+    title = f"{len(found)} picks in {tomogram.name}"
+    figures.marked(read.voxels, where, radius, title, out.with_suffix(".png"))
+    half = round(2 * radius)
+    for first in range(0, min(len(where), GALLERY), GALLERY_PAGE):
+        boxes = []
+        for place in where[first : first + GALLERY_PAGE]:
+            corner = np.clip(np.round(place).astype(int) - half, 0, np.array(read.voxels.shape) - 2 * half - 1).clip(0)
+            patch = read.voxels[tuple(slice(c, c + 2 * half + 1) for c in corner)]
+            boxes.append(sign * np.asarray(patch, dtype=np.float32))
+        page = out.with_name(f"{out.stem}-{first // GALLERY_PAGE + 1:03d}.png")
+        figures.gallery(boxes, first + 1, f"{out.name}: rows {first + 1} to {first + len(boxes)}, bright", page)

@@ -16,6 +16,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Circle
 
 from bench import paper
 from bench.results import COMPARISON, Store
@@ -25,6 +26,7 @@ from bench.volume import FloatArray
 
 DPI = 150
 SHEET_WIDTH_IN_INCHES = 9.0
+GALLERY_COLUMNS = 10
 LEARNING = "Learning curves: validation loss (pretrained: the autoencoder's first; self_training: thresholds in turn)"
 _MARKERS = "osD^vPX*<>"
 
@@ -201,6 +203,43 @@ def slices(rows: list[tuple[str, list[FloatArray]]], titles: list[str], title: s
             _three_slices(grid[i][3 * j : 3 * j + 3], volume, low, high, titles[j] if i == 0 else None)
         grid[i][0].set_ylabel(name[:28], fontsize=7, rotation=0, ha="right", va="center")
     figure.suptitle(title, fontsize=9)
+    figure.savefig(path, dpi=DPI)
+    plt.close(figure)
+
+
+def gallery(boxes: list[FloatArray], first: int, title: str, path: Path) -> None:
+    """Numbered boxes (d, h, w), counted from `first`: the mean of the middle fifth of planes, ten in a row."""
+    side = boxes[0].shape[1]
+    rows = -(-len(boxes) // GALLERY_COLUMNS)
+    page = np.full((rows * (side + 2), GALLERY_COLUMNS * (side + 2)), np.nan, dtype=np.float32)
+    figure, axes = plt.subplots(figsize=(SHEET_WIDTH_IN_INCHES, 0.6 + rows * 0.9), layout="constrained")
+    for i, box in enumerate(boxes):
+        d = len(box)
+        plane = box[d // 2 - d // 10 : d // 2 + d // 10 + 1].mean(axis=0)
+        low, high = np.percentile(plane, [1, 99])
+        y, x = (i // GALLERY_COLUMNS) * (side + 2), (i % GALLERY_COLUMNS) * (side + 2)
+        page[y : y + side, x : x + side] = np.clip((plane - low) / max(high - low, 1e-12), 0, 1)
+        axes.text(x, y, str(first + i), color="black", backgroundcolor="white", fontsize=5, va="top")
+    axes.imshow(page, cmap="gray", interpolation="nearest")
+    axes.set_axis_off()
+    axes.set_title(title, fontsize=9)
+    figure.savefig(path, dpi=DPI)
+    plt.close(figure)
+
+
+def marked(voxels: FloatArray, places: FloatArray, radius: float, title: str, path: Path) -> None:
+    """A slab of a tomogram (d, h, w), averaged along z, with circles about `places` (n, 3) in it."""
+    d = len(voxels)
+    low, high = max(0, d // 2 - max(1, d // 20)), d // 2 + max(1, d // 20) + 1
+    plane = np.asarray(voxels[low:high], dtype=np.float32).mean(axis=0)
+    figure, axes = plt.subplots(figsize=(SHEET_WIDTH_IN_INCHES, SHEET_WIDTH_IN_INCHES), layout="constrained")
+    axes.imshow(plane, cmap="gray", vmin=np.percentile(plane, 1), vmax=np.percentile(plane, 99))
+    for rank, (z, y, x) in enumerate(places):
+        if low <= z < high:
+            colour = plt.get_cmap("viridis")(1 - rank / max(1, len(places)))
+            axes.add_patch(Circle((x, y), radius, fill=False, color=colour, linewidth=0.8))
+    axes.set_title(f"{title}\nplanes {low} to {high - 1}; yellow is best", fontsize=9)
+    axes.set_axis_off()
     figure.savefig(path, dpi=DPI)
     plt.close(figure)
 

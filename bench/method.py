@@ -23,6 +23,8 @@ class Method(ABC):
 
     needs_labels: ClassVar[bool] = True  # False: one trial a seed, whatever the label fractions
 
+    is_control: ClassVar[bool] = False  # True: shows what can be had without the particle; names nothing in earnest
+
     @abstractmethod
     def build(self, backbone: Backbone) -> nn.Module:
         """A new network of the shared backbone; its weights are drawn later, from the trial's seed."""
@@ -34,3 +36,9 @@ class Method(ABC):
     def fit(self, data: TrainingData, trainer: Trainer) -> nn.Module:
         """Train on `data` and return the network that validation chose."""
         return trainer.start(trainer.initialise(self.build(trainer.backbone)), self.loss, data).finish().best()
+
+    def restore(self, backbone: Backbone, weights: dict[str, Tensor]) -> nn.Module:
+        """The network that `fit` returned, from its weights; for a method whose `fit` returns what `build` makes."""
+        network = self.build(backbone)
+        network.load_state_dict(weights)
+        return network

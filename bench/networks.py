@@ -148,7 +148,14 @@ def initialise(network: nn.Module, generator: torch.Generator, keras_style: bool
             if module.bias is not None:
                 bound = 0.0 if keras_style else 1 / math.sqrt(fan_in)
                 nn.init.uniform_(module.bias, -bound, bound, generator=generator)
-        elif isinstance(module, nn.BatchNorm1d) and keras_style:
+    if keras_style:
+        set_keras_batch_norm(network)
+
+
+def set_keras_batch_norm(network: nn.Module) -> None:
+    """Give every BatchNorm Keras' constants."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm1d):
             module.momentum, module.eps = 0.01, 1e-3  # Keras' momentum 0.99 is PyTorch's 0.01
 
 

@@ -12,6 +12,7 @@ TITLES = {
     "m2": "Deep generative model (M2)",
     "autoencoding": "Autoencoding classifier",
     "autoencoder": "3D autoencoder",
+    "rim": "Control: box rim alone",  # not in the paper
 }
 
 # Table 2, accuracy in %: at 5, 10, 20 % on the real set, then on the simulated set.

@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from filelock import FileLock, Timeout
+from safetensors.torch import save_file
 
 from bench import __version__
 from bench.cache import digest
@@ -28,7 +29,7 @@ TERMS = ["dataset", "protocol", "epochs", "batch_size", "filters"]  # what a use
 COMPARISON = [*TERMS, "data"]  # rows that agree here are on equal terms: the same volumes too
 CELL = [*COMPARISON, "variant", "fraction"]  # and these are one cell: its seeds
 COUNTS = ["n_train", "n_labelled", "n_validation_labelled", "n_test", "n_classes", "split_by", "split"]
-SCORES = ["accuracy", "balanced_accuracy", "macro_f1", "nll", "ece", "mse"]
+SCORES = ["accuracy", "balanced_accuracy", "macro_f1", "nll", "ece", "ece_calibrated", "mse"]
 COSTS = ["training_seconds", "seconds", "optimiser_steps", "volumes_per_second", "peak_memory_mib"]
 
 
@@ -110,7 +111,12 @@ class Store:
         """Write a trial's folder; `result.json` comes last, whole or not at all."""
         folder = self.folder / "trials" / trial.key()
         folder.mkdir(parents=True, exist_ok=True)
+        weights, result = result.weights, replace(result, weights=None)
         record = asdict(result)
+        del record["weights"]
+        if weights is not None:
+            save_file({k: v.contiguous() for k, v in weights.items()}, folder / ".weights")
+            (folder / ".weights").replace(folder / "weights.safetensors")
         record["trial"] = asdict(trial)
         record["device"] = device
         record["host"] = platform.node()
@@ -124,6 +130,13 @@ class Store:
         if text := record.pop("traceback"):
             (folder / "traceback.txt").write_text(text)
         write_atomically(folder / "result.json", json.dumps(record, indent=1))
+
+    def weights(self, key: str) -> Path:
+        """The network that a trial's validation chose; raises BenchError where it kept none."""
+        path = self.folder / "trials" / key / "weights.safetensors"
+        if not path.is_file():
+            raise BenchError(f"{path}: not there; run the trial again with bench run --out {self.folder}")
+        return path
 
     def reconstructions(self, key: str) -> FloatArray | None:
         """(classes, 2, d, h, w): one test volume a class and its reconstruction."""

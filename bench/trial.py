@@ -19,12 +19,12 @@ from bench.cache import Cache, digest
 from bench.dataset import Subtomograms
 from bench.feed import Feed
 from bench.memory import keep_freed_memory, peak_in_mebibytes, start_peak
-from bench.metrics import Classification, classification
+from bench.metrics import Classification, calibration_error, classification, temperature
 from bench.networks import Backbone
 from bench.protocol import PROTOCOLS, Budget
 from bench.seeds import derive
 from bench.split import UNLABELLED, Split, make_split
-from bench.training import EVALUATION_BATCH, Check, Classifies, Rebuilds, Trainer, TrainingData
+from bench.training import EVALUATION_BATCH, Check, Classifies, Rebuilds, Trainer, TrainingData, Weights, in_batches
 from bench.volume import FloatArray
 
 
@@ -86,6 +86,8 @@ class Result:
     history: list[Check] = field(default_factory=list)
     class_names: tuple[str, ...] = ()
     reconstructions: FloatArray | None = None  # (classes, 2, d, h, w): original, rebuilt; in training-part units
+    checkpoint: dict[str, float] = field(default_factory=dict)  # what `weights` need to name other volumes
+    weights: Weights | None = None  # of the network that validation chose
 
 
 def run(trial: Trial, runtime: Runtime) -> Result:
@@ -145,6 +147,8 @@ class _Prepared:
     subtomograms: Subtomograms
     split: Split
     test: Feed
+    mean: float  # of the training voxels
+    deviation: float
 
 
 def _prepare(trial: Trial, runtime: Runtime, rehearsal: bool = False) -> _Prepared:
@@ -174,7 +178,7 @@ def _prepare(trial: Trial, runtime: Runtime, rehearsal: bool = False) -> _Prepar
         data_key=digest(trial.fingerprint, split.train.tolist(), split.validation.tolist()),
         rehearsal=rehearsal,
     )
-    return _Prepared(data, trainer, subtomograms, split, whole.only(torch.from_numpy(split.test)))
+    return _Prepared(data, trainer, subtomograms, split, whole.only(torch.from_numpy(split.test)), mean, deviation)
 
 
 def _train_and_score(trial: Trial, runtime: Runtime) -> Result:
@@ -198,8 +202,30 @@ def _train_and_score(trial: Trial, runtime: Runtime) -> Result:
     }
     if not isinstance(network, Classifies | Rebuilds):
         raise TypeError("the trained network has neither logits(volumes) nor reconstruct(volumes)")
+    result.weights = {k: v.detach().cpu().clone() for k, v in network.state_dict().items()}
+    result.checkpoint = _checkpoint(network, side)
     _score(result, network, side)
     return result
+
+
+@torch.inference_mode()
+def _checkpoint(network: nn.Module | Classifies | Rebuilds, side: _Prepared) -> dict[str, float]:
+    """Scale of the voxels, and what the labelled validation volumes say of a classifier: its loss and temperature."""
+    made = {
+        "side": side.subtomograms.side,
+        "voxel_size_in_angstroms": side.subtomograms.voxel_size_in_angstroms,
+        "mean": side.mean,
+        "deviation": side.deviation,
+    }
+    known = side.data.validation_labels != UNLABELLED
+    if not isinstance(network, Classifies) or not known.any():
+        return made
+    logits = in_batches(network.logits, side.data.validation_volumes.only(known)).double().cpu()
+    labels = side.data.validation_labels[known].cpu()
+    made["validation_nll"] = float(torch.nn.functional.cross_entropy(logits, labels))
+    made["validation_labels"] = len(labels)
+    made["temperature"] = temperature(logits.numpy(), labels.numpy())
+    return made
 
 
 @torch.inference_mode()
@@ -213,11 +239,14 @@ def _score(result: Result, network: nn.Module | Classifies | Rebuilds, side: _Pr
         if isinstance(network, Rebuilds):
             errors.append((network.reconstruct(volumes) - volumes).square().flatten(1).mean(1).double().cpu())
     if logits:
-        scores: Classification = classification(labels, torch.cat(logits).softmax(1).numpy())
+        joined = torch.cat(logits)
+        scores: Classification = classification(labels, joined.softmax(1).numpy())
         result.recall, result.confusion = scores.recall, scores.confusion
         result.scores = {
             name: getattr(scores, name) for name in ("accuracy", "balanced_accuracy", "macro_f1", "nll", "ece")
         }
+        calibrated = (joined / result.checkpoint.get("temperature", 1.0)).softmax(1).numpy()
+        result.scores["ece_calibrated"] = calibration_error(calibrated, labels)
     if isinstance(network, Rebuilds):
         mse = float(torch.cat(errors).mean())
         if not np.isfinite(mse):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from bench import volume
-from bench.dataset import Dataset, Report, Subtomograms, silent
+from bench.dataset import Dataset, Report, Subtomograms, read_boxes, silent
 from bench.errors import BenchError
 
 
@@ -25,24 +25,13 @@ class Folder(Dataset):
     def load(self, report: Report = silent) -> Subtomograms:
         """Read every box; they must all have one shape and hold finite voxels."""
         classes = self._classes()
-        total = sum(map(len, classes.values()))
-        first = next(iter(classes.values()))[0]
-        shape, voxel_size = volume.read(first).voxels.shape, volume.read(first).voxel_size_in_angstroms
-        volumes = np.empty((total, *shape), dtype=np.float32)
-        for i, path in enumerate(path for paths in classes.values() for path in paths):
-            voxels = volume.read(path).voxels
-            if voxels.shape != shape:
-                raise BenchError(
-                    f"{path}: {voxels.shape} voxels where {first.name} has {shape}; extract all boxes at one size"
-                )
-            volumes[i] = voxels
-            report(i + 1, total)
+        volumes, voxel_size = read_boxes([path for paths in classes.values() for path in paths], report)
         return Subtomograms(
             volumes=volumes,
             labels=np.repeat(np.arange(len(classes)), [len(paths) for paths in classes.values()]),
             class_names=tuple(classes),
             voxel_size_in_angstroms=voxel_size,
-            title=f"{self.required_folder().resolve().name} {shape[0]}³",
+            title=f"{self.required_folder().resolve().name} {volumes.shape[1]}³",
         )
 
     def _classes(self) -> dict[str, list[Path]]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.dataset import Dataset, Report, Subtomograms, silent
+from bench.dataset import Dataset, Report, Subtomograms, link, silent
 from bench.errors import BenchError
 
 
@@ -30,10 +29,7 @@ class Made(Dataset):
 
     def write(self, folder: Path, report: Report = silent) -> None:
         """Link the volumes, copy the rest."""
-        for name in ("labels.npy", "meta.json"):
-            shutil.copyfile(self._made() / name, folder / name)
-        (folder / "volumes.npy").unlink(missing_ok=True)
-        (folder / "volumes.npy").symlink_to((self._made() / "volumes.npy").resolve())
+        link(self._made(), folder)
 
     def _made(self) -> Path:
         folder = self.required_folder()

@@ -67,6 +67,14 @@ class M2(Method):
             return super().fit(data, trainer)
         return self._fit_stack(data, trainer)
 
+    def restore(self, backbone: Backbone, weights: dict[str, Tensor]) -> nn.Module:
+        """M2 on the voxels or the stack, as the weights tell."""
+        if "m2.q_y.0.weight" not in weights:
+            return super().restore(backbone, weights)
+        stack = Stack(M1(backbone.side), FeatureM2(backbone.n_classes, len(weights["m2.q_y.0.weight"])))
+        stack.load_state_dict(weights)
+        return stack
+
     def _fit_stack(self, data: TrainingData, trainer: Trainer) -> nn.Module:
         """M1 once a seed; then M2 at learning rate 3e-4 for 30 times the epochs (3,000 beside the paper's 100).
 

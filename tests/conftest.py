@@ -18,6 +18,7 @@ from bench.trial import Runtime, Trial
 DATA = Path(os.environ.get("SUBTOMOBENCH_DATA", Path(__file__).parents[2] / "shared" / "data"))
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"no real input at {DATA}; set SUBTOMOBENCH_DATA")
 BENCH = Path(sys.executable).with_name("bench")
+Bench = Callable[..., tuple[int, str, str]]
 TINY = ["--set", "phantoms.box=8", "--set", "phantoms.per_class=30", "--epochs", "1", "--seeds", "1"]
 
 
@@ -74,7 +75,7 @@ def make_trial(tiny: Subtomograms) -> Callable[..., Trial]:
 
 
 @pytest.fixture
-def bench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+def bench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Bench:
     """Call the command in this process: (exit code, standard output, standard error)."""
 
     def call(*arguments: object) -> tuple[int, str, str]:

@@ -26,7 +26,7 @@ def _rows(seed: int = 0, noise: float = 0.03) -> pd.DataFrame:
             for s in range(3):
                 row = {"dataset": "d", "protocol": "fair", "epochs": 1, "batch_size": 8, "filters": 4, "data": "x"}
                 row |= {"method": method, "variant": method, "fraction": fraction, "seed": s, "status": "done"}
-                row |= dict.fromkeys(["balanced_accuracy", "macro_f1", "nll", "ece"], 0.5)
+                row |= dict.fromkeys(["balanced_accuracy", "macro_f1", "nll", "ece", "ece_calibrated"], 0.5)
                 row |= {"accuracy": level + 0.1 * i + noise * rng.normal(), "n_test": 800, "split": f"split{s}"}
                 rows.append(row | {"mse": 0.9 * np.exp(0.01 * rng.normal()) if method == "autoencoding" else None})
     return pd.DataFrame(rows)

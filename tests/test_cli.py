@@ -153,7 +153,7 @@ def test_list_says_which_data_sets_need_a_folder(bench: Call) -> None:
 
 def test_a_run_leaves_rows_leaderboard_tables_and_pictures(finished: Path) -> None:
     rows = pd.read_csv(finished / "rows.csv")
-    assert len(rows) == 5 * 2 + 1
+    assert len(rows) == 6 * 2 + 1
     assert (rows["status"] == "done").all()
     board = pd.read_csv(finished / "leaderboard.csv")
     assert sorted(board["rank"]) == sorted(board.groupby("fraction")["accuracy"].rank(ascending=False, method="min"))
@@ -180,7 +180,7 @@ def test_the_same_command_again_runs_nothing(finished: Path, bench: Call, monkey
     monkeypatch.setattr(scheduling, "execute", lambda *_: pytest.fail("a finished trial ran again"))
     code, out, _ = bench("run", *TINY, "--fractions", "20,40", "--backend", "serial", "--out", finished)
     assert code == 0
-    assert "11 finished before, 0 to run" in out
+    assert "13 finished before, 0 to run" in out
     assert (finished / "rows.csv").read_bytes() == before
 
 

@@ -35,12 +35,18 @@ def dataset(request: pytest.FixtureRequest, tmp_path: Path, rng: np.random.Gener
         for j in range(4):
             noisy = density + rng.normal(size=density.shape).astype(np.float32)
             volume.write(tmp_path / kind / f"{j}.mrc", noisy, 10.0)
-    if name == "made":  # as `bench data simulate` leaves it
-        made = tmp_path / "cache" / "data-0"
-        made.mkdir(parents=True)
+    if name in ("made", "particles"):  # as `bench data simulate` and `extract` leave them
+        made = tmp_path / "cache" / "data-0" if name == "made" else tmp_path
+        made.mkdir(parents=True, exist_ok=True)
         volumes = rng.normal(size=(6, 8, 8, 8)).astype(np.float32)
         Subtomograms(volumes, np.arange(6) // 2, ("one", "two", "three"), 10.0, "made").save(made)
         (tmp_path / "manifest.json").write_text('{"recipe_hash": "0"}')
+    if name == "noble":  # a set of MRC boxes a deposition
+        for number in (10131, 10133, 10135, 10143, 10169, 10172, 10173):
+            (tmp_path / str(number)).mkdir()
+            for j in range(3):
+                voxels = 5 + rng.normal(size=(28, 28, 28)).astype(np.float32)
+                volume.write(tmp_path / str(number) / f"{j}.mrc", voxels, 8.0)
     return replace(plain, folder=tmp_path)
 
 
@@ -187,3 +193,23 @@ def test_simulated_refuses_one_structure_in_two_formats(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     with pytest.raises(BenchError, match="the same thing twice"):
         replace(registry.dataset("simulated"), folder=tmp_path).load()
+
+
+def test_noble_says_what_to_get_and_keeps_tomograms_apart(tmp_path: Path, rng: np.random.Generator) -> None:
+    from bench.datasets.noble import DEPOSITIONS
+
+    noble = replace(registry.dataset("noble"), folder=tmp_path)
+    with pytest.raises(BenchError, match="EMPIAR-10173 insulin receptor \\(inferred\\)") as caught:
+        noble.load()
+    assert "\n" not in str(caught.value)
+    assert sum(one.confirmed for one in DEPOSITIONS) == 4
+    for one in DEPOSITIONS:
+        (tmp_path / str(one.number)).mkdir()
+        volumes = rng.normal(size=(6, 28, 28, 28)).astype(np.float32)
+        ids = np.array(["a", "b", "c"] * 2)
+        Subtomograms(volumes, np.zeros(6, np.int64), ("x",), 8.0, "x", ids).save(tmp_path / str(one.number))
+    made = replace(registry.dataset("noble", {"per_class": 4}), folder=tmp_path).load()
+    assert made.counts().tolist() == [4] * 7
+    assert made.tomogram_ids is not None
+    assert len(set(made.tomogram_ids)) == 21  # "a" of one deposition is not "a" of another
+    assert noble.test_share == 0.5

@@ -18,6 +18,7 @@ ORDER = [
     "memory",
     "volume",
     "particles",
+    "crop",
     "dataset",
     "simulation",
     "datasets",
@@ -41,12 +42,21 @@ ORDER = [
     "figures",
     "report",
     "check",
+    "extract",
+    "prediction",
+    "inspection",
     "export",
     "progress",
     "suite",
     "cli",
 ]
-ONLY_IN = {"ray": "scheduling", "starfile": "particles", "mrcfile": "volume", "seaborn": "figures"}
+ONLY_IN = {
+    "ray": "scheduling",
+    "starfile": "particles",
+    "mrcfile": "volume",
+    "seaborn": "figures",
+    "tifffile": "volume",
+}
 
 
 def _room(path: Path) -> str:

@@ -18,7 +18,7 @@ from bench import registry, trial
 from bench.cache import Cache
 from bench.dataset import Subtomograms
 from bench.feed import Feed
-from bench.networks import AutoencoderNetwork, AutoencodingNetwork, Backbone, ClassifierNetwork
+from bench.networks import AutoencoderNetwork, AutoencodingNetwork, Backbone, ClassifierNetwork, set_keras_batch_norm
 from bench.protocol import PROTOCOLS, Budget
 from bench.split import UNLABELLED
 from bench.training import Batch, Classifies, Rebuilds, Trainer, TrainingData
@@ -71,6 +71,23 @@ def test_fit_gives_a_network_that_names_or_rebuilds(name: str, protocol: str, tm
             assert network.logits(volumes).shape == (48, N_CLASSES)
         if isinstance(network, Rebuilds):
             assert network.reconstruct(volumes).shape == volumes.shape
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_the_weights_are_the_network(name: str, protocol: str, tmp_path: Path) -> None:
+    method, data, trainer = registry.method(name), _data(), _trainer(tmp_path, protocol)
+    network = method.fit(data if method.needs_labels else data.without_labels(), trainer).eval()
+    again = method.restore(trainer.backbone, dict(network.state_dict())).eval()
+    if PROTOCOLS[protocol].keras_style:
+        set_keras_batch_norm(again)
+    volumes = data.volumes[torch.arange(48)]
+    with torch.inference_mode():
+        if isinstance(network, Classifies):
+            assert isinstance(again, Classifies)
+            assert torch.equal(again.logits(volumes), network.logits(volumes))
+        if isinstance(network, Rebuilds):
+            assert isinstance(again, Rebuilds)
+            assert torch.equal(again.reconstruct(volumes), network.reconstruct(volumes))
 
 
 def test_the_same_trial_twice_gives_the_same_weights(name: str, tmp_path: Path) -> None:
@@ -296,3 +313,20 @@ def test_no_method_learns_from_test_labels(
         side = trial._prepare(ours, here)
         weights.append(registry.method(name).fit(side.data, side.trainer).state_dict())
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+
+
+def test_the_rim_control_cannot_see_the_particle() -> None:
+    from bench.methods.rim import RimNetwork
+
+    network = RimNetwork(Backbone(16, N_CLASSES, filters=4)).eval()
+    assert 0.4 < network.rim.float().mean() < 0.6  # 1 − π / 6 and the steps of a small ball
+    generator = torch.Generator().manual_seed(0)
+    volumes = torch.randn(3, 1, 16, 16, 16, generator=generator)
+    radius = (torch.stack(torch.meshgrid(*[torch.arange(16) - 7.5] * 3, indexing="ij")) ** 2).sum(0).sqrt()
+    with torch.inference_mode():
+        before = network.logits(volumes)
+        inside = torch.where(radius <= 8, torch.randn(volumes.shape, generator=generator) * 9 + 5, volumes)
+        assert torch.equal(network.logits(inside), before)
+        assert torch.allclose(network.logits(2 * volumes - 3), before, atol=1e-4)  # as a bright particle would do to it
+        outside = torch.where(radius > 8, torch.randn(volumes.shape, generator=generator), volumes)
+        assert not torch.allclose(network.logits(outside), before, atol=1e-3)

@@ -45,6 +45,7 @@ class Particles:
     centred: bool = False  # z, y, x count from the tomogram's centre (RELION 5), not from its first voxel
     annotated: Callable[[Sequence[Prediction]], str] = field(default=lambda _: "", repr=False)  # the file's text again
     encoding: str = "utf-8"  # of that text
+    kept: frozenset[int] | None = None  # rows that a person chose; None: all
 
     def __post_init__(self) -> None:
         names = self.rows["name"][self.rows["name"] != ""]

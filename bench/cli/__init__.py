@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from bench import __version__
+from bench.cli.data import data
 from bench.errors import BenchError
 
 OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -91,6 +92,9 @@ def run(resume: bool, **options: Any) -> None:
     sys.exit(OK if complete else FAILED)
 
 
+bench.add_command(data)
+
+
 @bench.command(name="list")
 @click.argument("what", type=click.Choice(["methods", "datasets", "profiles", "protocols"]))
 def list_(what: str) -> None:
@@ -122,6 +126,59 @@ def report(out: Path) -> None:
 
 
 @bench.command()
+@click.argument("results", type=click.Path(path_type=Path))
+@click.option("--table", required=True, metavar="FILE", help="Particle table: STAR, CSV, copick, Dynamo or SHREC.")
+@click.option("--tomograms", metavar="PATH", help="A tomogram or a folder of them; else the boxes that a STAR names.")
+@click.option("--out", required=True, metavar="FILE", help="The same table with class, probability and confidence.")
+@click.option("--method", metavar="NAME", help="Of the trial that predicts.  [default: lowest validation loss]")
+@click.option("--fraction", type=float, metavar="%", help="Of the trial that predicts.  [default: the largest]")
+@click.option("--seed", type=int, metavar="N", help="Of the trial that predicts.")
+@click.option("--protocol", metavar="NAME", help="Of the trial that predicts.")
+@click.option("--contrast", default="dark", show_default=True, help="Of particles in the tomogram: dark or bright.")
+@click.option("--tomogram-voxel-size-in-angstroms", default=0.0, metavar="Å", help="Where the header is wrong.")
+@click.option(
+    "--coordinates-voxel-size-in-angstroms", default=0.0, metavar="Å", help="Where the table counts in other voxels."
+)
+def predict(
+    results: Path,
+    table: str,
+    tomograms: str | None,
+    out: str,
+    method: str | None,
+    fraction: float | None,
+    seed: int | None,
+    protocol: str | None,
+    **cutting: Any,
+) -> None:
+    """Name the particles of a table with a network of RESULTS, a folder of bench run.
+
+    OUT has every row and column of the table as they were, and three more. Confidence is the probability after
+    calibration on the validation volumes. The test scores take no part in the choice of the trial.
+    """
+    from bench import extract, prediction
+    from bench.progress import Reporter
+    from bench.results import Store
+
+    reporter, target = Reporter(), Path(out)
+    if target.exists():
+        raise BenchError(f"{out}: exists; choose another --out, or move it")
+    store = Store(results)
+    predictor = prediction.load(store, prediction.choose(store, method, fraction, seed, protocol))
+    reporter.say(f"Named by {predictor.trial.label()}; classes: {', '.join(predictor.class_names)}")
+    (read,) = extract.read_tables([table])
+    how = extract.Cutting(box=predictor.side, voxel_size_in_angstroms=predictor.voxel_size_in_angstroms, **cutting)
+    with reporter.progress("Cutting and naming", 1.0) as meter:
+        said = prediction.rows(predictor, read, extract.files(tomograms), how, lambda i, of: meter.to(i / of))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(read.annotated(said).encode(read.encoding))
+    counts = {name: sum(p.name == name for p in said) for name in dict.fromkeys(p.name for p in said)}
+    reporter.say(f"{len(said)} rows: " + ", ".join(f"{name} {n}" for name, n in counts.items()))
+    if "none" in counts:
+        reporter.say(f"none: the box sticks out of the tomogram, is blank, or {table} names no file that is there")
+    reporter.say(f"Confidence is calibrated on {predictor.validation_labels} volumes. Wrote {out}")
+
+
+@bench.command()
 @click.argument("new", type=click.Path(path_type=Path))
 @click.argument("baseline", type=click.Path(path_type=Path))
 @click.option("--junit", type=click.Path(path_type=Path), help="Write the verdicts as a JUnit file.")
@@ -140,104 +197,6 @@ def check(new: Path, baseline: Path, junit: Path | None) -> None:
     bad = sum(verdict.regressed for verdict in verdicts)
     click.echo(f"{bad} of {len(verdicts)} verdicts regressed" if bad else f"all {len(verdicts)} verdicts fine")
     sys.exit(FAILED if bad else OK)
-
-
-class _WithParameters(click.Command):
-    """A command with an option for each parameter of the data set `simulated`; read only where it is needed."""
-
-    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        from bench import registry
-
-        shown = [
-            click.Option(
-                [f"--{name.replace('_', '-')}"], default=default, show_default=True, type=type(default), help=text
-            )
-            for name, (default, text) in registry.parameters("simulated").items()
-        ]
-        given = {parameter.name for parameter in self.params}
-        return [*self.params, *(option for option in shown if option.name not in given), self.get_help_option(ctx)]  # type: ignore[list-item]
-
-
-@bench.group()
-def data() -> None:
-    """Fetch structures, simulate subtomograms and tomograms."""
-
-
-@data.command()
-@click.option("--pdb", required=True, metavar="IDS", help="PDB ids, comma-separated; paper: the eight of its Table 1.")
-@click.option("--out", default="structures", show_default=True, metavar="DIR", help="Where they go, as ID.cif.gz.")
-@click.option("--mirror", metavar="URL", help="Another server with the archive's layout: URL/ID.cif.gz.")
-def fetch(pdb: str, out: str, mirror: str | None) -> None:
-    """Download structures from the Protein Data Bank.
-
-    What is there and whole is kept; a download that broke off goes on where it stopped.
-    """
-    from bench.simulation import fetch as fetching
-
-    ids = [part.strip().upper() for part in pdb.split(",") if part.strip()]
-    ids = [one for part in ids for one in (fetching.PAPER if part == "PAPER" else [part])]
-    fetching.fetch(ids, Path(out), click.echo, mirror or fetching.MIRROR)
-    click.echo(f"Next: bench data simulate --structures {out} --out simulated")
-
-
-@data.command(cls=_WithParameters)
-@click.option(
-    "--structures", required=True, metavar="DIR", help="A folder of PDB or mmCIF files (also .gz), one a class."
-)
-@click.option("--out", default="simulated", show_default=True, metavar="DIR", help="Where the set goes.")
-@click.option("--mrc/--no-mrc", default=True, show_default=True, help="Also write each box as MRC, and a RELION STAR.")
-def simulate(structures: str, out: str, mrc: bool, **parameters: Any) -> None:
-    """Simulate labelled subtomograms from atomic structures.
-
-    Writes MRC boxes, particles.star, truth.csv, manifest.json and contact_sheet.png into --out. An interrupted
-    call goes on where it left off. Then: bench run --dataset made --data OUT
-    """
-    from dataclasses import replace
-
-    from bench import export, registry
-    from bench.progress import Reporter
-
-    reporter = Reporter()
-    dataset: Any = replace(registry.dataset("simulated", parameters), folder=Path(structures))
-    with reporter.progress("Simulating", 1.0) as meter:
-        folder = export.make(dataset, Path(out), lambda i, of: meter.to(i / of))
-    if mrc:
-        with reporter.progress("Writing MRC", 1.0) as writing:
-            export.write(folder, dataset.imaging(), Path(out), lambda i, of: writing.to(i / of))
-    reporter.say(f"Look at {Path(out) / 'contact_sheet.png'}. Next: bench run --dataset made --data {out}")
-
-
-@data.command(name="simulate-tomogram", cls=_WithParameters)
-@click.option(
-    "--structures", required=True, metavar="DIR", help="A folder of PDB or mmCIF files (also .gz), one a class."
-)
-@click.option("--shape", default="128,512,512", show_default=True, metavar="Z,Y,X", help="Of the tomogram, in voxels.")
-@click.option(
-    "--per-class", default=20, show_default=True, help="Particles of each structure, as far as they find room."
-)
-@click.option("--voxel-size-in-angstroms", default=10.0, show_default=True)
-@click.option(
-    "--contrast", default="dark", show_default=True, help="dark: particles on light, as tomograms come; or bright."
-)
-@click.option("--snr", default=0.1, show_default=True, help="var(signal) / var(noise) over the whole volume.")
-@click.option("--box", hidden=True, default=64)
-@click.option("--neighbours", hidden=True, default=0)
-@click.option("--shift-in-boxes", hidden=True, default=1 / 16)
-@click.option("--out", default="tomogram", show_default=True, metavar="DIR", help="Where the files go.")
-def simulate_tomogram(structures: str, shape: str, out: str, **parameters: Any) -> None:
-    """Simulate a crowded tomogram with its truth: particle table and class mask."""
-    from dataclasses import replace
-
-    from bench import export, registry
-
-    try:
-        d, h, w = (int(part) for part in shape.split(","))
-    except ValueError:
-        raise BenchError(f"--shape {shape}: give three numbers of voxels, as in 128,512,512") from None
-    dataset: Any = replace(registry.dataset("simulated", parameters), folder=Path(structures))
-    voxel_size = parameters["voxel_size_in_angstroms"]
-    n, snr = export.crowded_tomogram(dataset, (d, h, w), voxel_size, Path(out))
-    click.echo(f"{n} particles, SNR {snr:.3g}. Look at {Path(out) / 'tomogram.png'}")
 
 
 def main() -> None:

@@ -1,0 +1,208 @@
+"""`bench data …`: parses and prints, decides nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bench.errors import BenchError
+
+
+class _WithParameters(click.Command):
+    """A command with an option for each parameter of the data set `simulated`; read only where it is needed."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        from bench import registry
+
+        shown = [
+            click.Option(
+                [f"--{name.replace('_', '-')}"], default=default, show_default=True, type=type(default), help=text
+            )
+            for name, (default, text) in registry.parameters("simulated").items()
+        ]
+        given = {parameter.name for parameter in self.params}
+        return [*self.params, *(option for option in shown if option.name not in given), self.get_help_option(ctx)]  # type: ignore[list-item]
+
+
+@click.group()
+def data() -> None:
+    """Make data sets: from tomograms and particle tables, or simulated."""
+
+
+_TABLES = click.option(
+    "--table",
+    "tables",
+    multiple=True,
+    required=True,
+    metavar="[CLASS=]FILE",
+    help="Particle table: STAR, CSV, copick JSON, Dynamo .tbl, SHREC .txt; repeatable. CLASS= names all its rows.",
+)
+_TOMOGRAMS = click.option(
+    "--tomograms",
+    metavar="PATH",
+    help="A tomogram (MRC, EM, TIFF), or a folder of them, called as in the table.",
+)
+
+
+@data.command(name="extract")
+@_TABLES
+@_TOMOGRAMS
+@click.option("--box", default=32, show_default=True, metavar="N", help="Voxels along an edge; 28 as in the paper.")
+@click.option("--voxel-size-in-angstroms", default=0.0, metavar="Å", help="Of the boxes.  [default: the tomogram's]")
+@click.option("--contrast", default="dark", show_default=True, help="Of particles in the tomogram: dark or bright.")
+@click.option(
+    "--background", default=0, metavar="N", help="Also cut N boxes beside the particles, as a class.  [default: none]"
+)
+@click.option("--class-column", default="", metavar="NAME", help="The table's column that names the class.")
+@click.option("--keep", metavar="FILE", help="Only the rows that this file numbers, one a line, counted from 1.")
+@click.option("--tomogram-voxel-size-in-angstroms", default=0.0, metavar="Å", help="Where the header is wrong.")
+@click.option(
+    "--coordinates-voxel-size-in-angstroms", default=0.0, metavar="Å", help="Where the table counts in other voxels."
+)
+@click.option("--seed", default=0, show_default=True, help="Of the background's positions.")
+@click.option("--out", default="extracted", show_default=True, metavar="DIR", help="Where the set goes.")
+def extract_(
+    tables: tuple[str, ...], tomograms: str | None, class_column: str, keep: str | None, out: str, **cutting: Any
+) -> None:
+    """Cut subtomograms out of tomograms, at the places of particle tables.
+
+    Without --tomograms the boxes that a STAR file names are taken. Boxes come out at one size and voxel, bright on
+    dark, with mean 0 and variance 1; every row that gives none is named in dropped.csv.
+    Then: bench run --dataset particles --data OUT
+    """
+    from bench import export, extract
+    from bench.progress import Reporter
+
+    reporter = Reporter()
+    read = extract.read_tables(tables, class_column, Path(keep) if keep else None)
+    with reporter.progress("Extracting", 1.0) as meter:
+        done = export.subtomograms(
+            read, extract.files(tomograms), extract.Cutting(**cutting), Path(out), lambda i, of: meter.to(i / of)
+        )
+    counts = dict(zip(done.made.class_names, done.made.counts().tolist()))
+    unknown = len(done.made.labels) - sum(counts.values())
+    counts |= {"no class": unknown} if unknown else {}
+    reporter.say(
+        f"{done.rows_in} rows: {done.rows_in - len(done.dropped)} boxes, {len(done.dropped)} dropped. "
+        + ", ".join(f"{name} {n}" for name, n in counts.items())
+    )
+    for reason, n in done.dropped["reason"].value_counts().items():
+        reporter.say(f"  {n} dropped: {reason}")
+    if done.warning:
+        reporter.say(f"Careful: {done.warning}")
+    reporter.say(f"Look at {Path(out) / 'contact_sheet.png'}. Next: bench run --dataset particles --data {out}")
+
+
+@data.command()
+@click.option("--dataset", default="particles", show_default=True, help="One name (see bench list datasets).")
+@click.option("--data", "folder", metavar="DIR", help="The folder of a data set that needs one.")
+@click.option("--out", default="inspected.png", show_default=True, metavar="FILE", help="A picture of some boxes.")
+def inspect(dataset: str, folder: str | None, out: str) -> None:
+    """Look into a data set: counts, SNR, pictures, and what betrays a class beside its particles.
+
+    The shortcut check asks how well class and tomogram are told from the rim of the box alone, where no particle is.
+    """
+    from dataclasses import replace
+
+    from bench import export, inspection, registry
+    from bench.progress import Reporter
+
+    if Path(out).exists():
+        raise BenchError(f"{out}: exists; choose another --out, or move it")
+    reporter = Reporter()
+    made = replace(registry.dataset(dataset), folder=Path(folder) if folder else None).load()
+    sides = "×".join(map(str, made.volumes.shape[1:]))
+    tomograms = 0 if made.tomogram_ids is None else len(set(made.tomogram_ids))
+    reporter.say(f"{made.title}: {len(made.labels)} boxes of {sides} voxels of {made.voxel_size_in_angstroms:.4g} Å")
+    reporter.say(f"{tomograms} tomogram(s); the test split goes by {'tomogram' if tomograms > 1 else 'particle'}")
+    for name, which in made.by_class():
+        ratio = inspection.snr(made, which)
+        reporter.say(f"  {name}: {len(which)}" + (f", SNR at least {ratio:.2g}" if ratio == ratio else ""))
+    reporter.say("Told without the particle (logistic regression, five folds):")
+    with reporter.progress("Looking at the rims", 1.0) as meter:
+        found = inspection.shortcuts(made, lambda i, of: meter.to(i / of))
+    for shortcut in found:
+        reporter.say(f"  {shortcut}")
+    if not found:
+        reporter.say("  too few boxes or classes to tell")
+    export.sheet(made, Path(out))
+    reporter.say(f"Look at {out}")
+
+
+@data.command()
+@click.option("--pdb", required=True, metavar="IDS", help="PDB ids, comma-separated; paper: the eight of its Table 1.")
+@click.option("--out", default="structures", show_default=True, metavar="DIR", help="Where they go, as ID.cif.gz.")
+@click.option("--mirror", metavar="URL", help="Another server with the archive's layout: URL/ID.cif.gz.")
+def fetch(pdb: str, out: str, mirror: str | None) -> None:
+    """Download structures from the Protein Data Bank.
+
+    What is there and whole is kept; a download that broke off goes on where it stopped.
+    """
+    from bench.simulation import fetch as fetching
+
+    ids = [part.strip().upper() for part in pdb.split(",") if part.strip()]
+    ids = [one for part in ids for one in (fetching.PAPER if part == "PAPER" else [part])]
+    fetching.fetch(ids, Path(out), click.echo, mirror or fetching.MIRROR)
+    click.echo(f"Next: bench data simulate --structures {out} --out simulated")
+
+
+@data.command(cls=_WithParameters)
+@click.option(
+    "--structures", required=True, metavar="DIR", help="A folder of PDB or mmCIF files (also .gz), one a class."
+)
+@click.option("--out", default="simulated", show_default=True, metavar="DIR", help="Where the set goes.")
+@click.option("--mrc/--no-mrc", default=True, show_default=True, help="Also write each box as MRC, and a RELION STAR.")
+def simulate(structures: str, out: str, mrc: bool, **parameters: Any) -> None:
+    """Simulate labelled subtomograms from atomic structures.
+
+    Writes MRC boxes, particles.star, truth.csv, manifest.json and contact_sheet.png into --out. An interrupted
+    call goes on where it left off. Then: bench run --dataset made --data OUT
+    """
+    from dataclasses import replace
+
+    from bench import export, registry
+    from bench.progress import Reporter
+
+    reporter = Reporter()
+    dataset: Any = replace(registry.dataset("simulated", parameters), folder=Path(structures))
+    with reporter.progress("Simulating", 1.0) as meter:
+        folder = export.make(dataset, Path(out), lambda i, of: meter.to(i / of))
+    if mrc:
+        with reporter.progress("Writing MRC", 1.0) as writing:
+            export.write(folder, dataset.imaging(), Path(out), lambda i, of: writing.to(i / of))
+    reporter.say(f"Look at {Path(out) / 'contact_sheet.png'}. Next: bench run --dataset made --data {out}")
+
+
+@data.command(name="simulate-tomogram", cls=_WithParameters)
+@click.option(
+    "--structures", required=True, metavar="DIR", help="A folder of PDB or mmCIF files (also .gz), one a class."
+)
+@click.option("--shape", default="128,512,512", show_default=True, metavar="Z,Y,X", help="Of the tomogram, in voxels.")
+@click.option(
+    "--per-class", default=20, show_default=True, help="Particles of each structure, as far as they find room."
+)
+@click.option("--voxel-size-in-angstroms", default=10.0, show_default=True)
+@click.option(
+    "--contrast", default="dark", show_default=True, help="dark: particles on light, as tomograms come; or bright."
+)
+@click.option("--snr", default=0.1, show_default=True, help="var(signal) / var(noise) over the whole volume.")
+@click.option("--box", hidden=True, default=64)
+@click.option("--neighbours", hidden=True, default=0)
+@click.option("--shift-in-boxes", hidden=True, default=1 / 16)
+@click.option("--out", default="tomogram", show_default=True, metavar="DIR", help="Where the files go.")
+def simulate_tomogram(structures: str, shape: str, out: str, **parameters: Any) -> None:
+    """Simulate a crowded tomogram with its truth: particle table and class mask."""
+    from dataclasses import replace
+
+    from bench import export, registry
+
+    try:
+        d, h, w = (int(part) for part in shape.split(","))
+    except ValueError:
+        raise BenchError(f"--shape {shape}: give three numbers of voxels, as in 128,512,512") from None
+    dataset: Any = replace(registry.dataset("simulated", parameters), folder=Path(structures))
+    voxel_size = parameters["voxel_size_in_angstroms"]
+    n, snr = export.crowded_tomogram(dataset, (d, h, w), voxel_size, Path(out))
+    click.echo(f"{n} particles, SNR {snr:.3g}. Look at {Path(out) / 'tomogram.png'}")

@@ -1,0 +1,306 @@
+"""Tomograms and particle tables → subtomograms of one box, voxel size, contrast and grey scale."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.spatial import cKDTree
+
+from bench import particles, volume
+from bench.crop import cut, inside, normalised
+from bench.dataset import UNLABELLED, IntArray, Report, Subtomograms, silent
+from bench.errors import BenchError
+from bench.particles import Particles
+from bench.seeds import numpy_generator
+from bench.volume import Mapped
+
+Array = npt.NDArray[np.float64]
+BACKGROUND = "background"
+BESIDE = (0.5, 1.5)  # boxes from a particle to a background position: outside it, but in the same specimen
+TRIES, MOST_TRIES = 200, 200_000  # random places tried for each background position, and in a tomogram
+SITE = ["table", "row", "tomogram", "class", "z", "y", "x", "file", "reason"]
+
+
+@dataclass(frozen=True)
+class Cutting:
+    """How boxes are cut; raises BenchError for a number out of range."""
+
+    box: int = 32  # voxels along an edge
+    voxel_size_in_angstroms: float = 0.0  # of the boxes; 0: the tomogram's
+    contrast: str = "dark"  # of particles in the tomogram; boxes come out bright on dark
+    tomogram_voxel_size_in_angstroms: float = 0.0  # where the header is wrong; 0: the header's
+    coordinates_voxel_size_in_angstroms: float = 0.0  # Å a unit of the table's coordinates; 0: as the table says
+    background: int = 0  # positions beside the particles, as a class of their own
+    seed: int = 0  # of these positions
+
+    def __post_init__(self) -> None:
+        if self.box < 2:
+            raise BenchError(f"--box {self.box}: a box has 2 voxels or more along an edge")
+        if self.contrast not in ("dark", "bright"):
+            raise BenchError(f"--contrast {self.contrast}: say how particles look in the tomogram, dark or bright")
+        for name in ("voxel_size_in_angstroms", "tomogram_voxel_size_in_angstroms", "background"):
+            if getattr(self, name) < 0:
+                raise BenchError(f"--{name.replace('_', '-')} {getattr(self, name):g}: must not be negative")
+
+    def ratio(self, voxel_size: float) -> float:
+        """Voxels of a tomogram to one of the boxes."""
+        if self.voxel_size_in_angstroms == 0:
+            return 1.0
+        if voxel_size <= 0:
+            raise BenchError("the tomogram's header has no voxel size; add --tomogram-voxel-size-in-angstroms")
+        ratio = self.voxel_size_in_angstroms / voxel_size
+        return 1.0 if abs(ratio - 1) < 0.005 else ratio
+
+
+def read_tables(texts: Sequence[str], class_column: str = "", keep: Path | None = None) -> list[Particles]:
+    """Tables as the command line names them: FILE, or CLASS=FILE for all rows of one class.
+
+    keep: a file of row numbers, counted from 1; it needs a single table.
+    """
+    tables = []
+    for text in texts:
+        kind, equals, name = text.partition("=")
+        path = Path(name if equals and not Path(text).exists() else text)
+        table = particles.read(path, class_column)
+        if equals and path != Path(text):
+            table = replace(table, rows=table.rows.assign(**{"class": kind}))
+        tables.append(table)
+    if keep is None:
+        return tables
+    if len(tables) > 1:
+        raise BenchError(f"--keep {keep}: numbers the rows of one table; give one --table at a time")
+    try:
+        numbers = [int(line.split()[0]) for line in keep.read_text().splitlines() if line.strip()]
+    except (OSError, ValueError) as error:
+        raise BenchError(f"--keep {keep}: cannot be read as row numbers, one a line ({error})") from error
+    wrong = [n for n in numbers if not 1 <= n <= len(tables[0])]
+    if wrong or not numbers:
+        raise BenchError(f"--keep {keep}: {wrong[:1] or 'nothing'} is no row of {len(tables[0])}; count them from 1")
+    return [replace(tables[0], kept=frozenset(n - 1 for n in numbers))]
+
+
+def files(named: str | None) -> list[Path]:
+    """The tomogram, or the tomograms of the folder, that --tomograms names."""
+    if named is None:
+        return []
+    path = Path(named)
+    found = volume.find(path) if path.is_dir() else [path]
+    if not found:
+        raise BenchError(f"{path}: no tomograms ({', '.join(volume.SUFFIXES)}); name another folder")
+    return found
+
+
+class Grid(NamedTuple):
+    """What is known of a tomogram without its voxels."""
+
+    shape: tuple[int, ...]
+    voxel_size_in_angstroms: float
+
+
+@lru_cache(maxsize=1)
+def _opened(path: Path, voxel_size_in_angstroms: float) -> Mapped:
+    """The tomogram in use: one at a time, since a compressed one fills the memory."""
+    return volume.mapped(path, voxel_size_in_angstroms)
+
+
+def sites(tables: Sequence[Particles], files: Sequence[Path], cutting: Cutting) -> tuple[pd.DataFrame, dict[str, Grid]]:
+    """Each row of each table: where its box is to be cut, or the reason why not (columns SITE); and the files' grids.
+
+    Sorted by file. Without files the boxes that the tables name are taken.
+    """
+    grids = {}
+    for path in files:
+        some = _opened(path, cutting.tomogram_voxel_size_in_angstroms)
+        grids[str(path)] = Grid(some.voxels.shape, some.voxel_size_in_angstroms)
+    parts = [_of_tomograms(i, t, grids, cutting) if files else _of_images(i, t) for i, t in enumerate(tables)]
+    found = pd.concat(parts, ignore_index=True)
+    if files:
+        for file, grid in grids.items():
+            here = found["file"] == file
+            places = found.loc[here, ["z", "y", "x"]].to_numpy(float)
+            fits = inside(places, grid.shape, cutting.box, cutting.ratio(grid.voxel_size_in_angstroms))
+            found.loc[here, "reason"] = np.where(fits, "", f"the box sticks out of {Path(file).name}")
+        twice = found["reason"].eq("") & found.round(3).duplicated(["file", "z", "y", "x"])
+        found.loc[twice, "reason"] = "an earlier row stands at the same place"
+    for i, table in enumerate(tables):
+        if table.kept is not None:
+            here = (found["table"] == i) & ~found["row"].isin(table.kept) & (found["reason"] == "")
+            found.loc[here, "reason"] = "not on the keep-list"
+    return found[SITE].sort_values("file", kind="stable", ignore_index=True), grids
+
+
+def _of_tomograms(i: int, table: Particles, grids: dict[str, Grid], cutting: Cutting) -> pd.DataFrame:
+    rows = table.rows
+    found = pd.DataFrame(
+        {"table": i, "row": np.arange(len(rows)), "tomogram": rows["tomogram"], "class": rows["class"]}
+    )
+    found[["z", "y", "x"]], found["file"], found["reason"] = np.nan, "", ""
+    if not np.isfinite(rows[["z", "y", "x"]].to_numpy(float)).all():
+        raise BenchError(f"{table.path}: has no coordinates, only boxes; leave --tomograms out")
+    for name in rows["tomogram"].unique():
+        path = _file_of(str(name), [Path(file) for file in grids], rows["tomogram"].nunique())
+        which = np.flatnonzero(rows["tomogram"] == name)
+        if path is None:
+            found.loc[which, "reason"] = f"no tomogram file is called like {name}"
+            continue
+        grid = grids[str(path)]
+        unit = cutting.coordinates_voxel_size_in_angstroms
+        found.loc[which, ["z", "y", "x"]] = table.places(which, grid.shape, grid.voxel_size_in_angstroms, unit)
+        found.loc[which, "file"] = str(path)
+        found.loc[which, "tomogram"] = name or volume.stem(path)
+    if (found["file"] == "").all():
+        names = ", ".join(rows["tomogram"].unique()[:3])
+        files = ", ".join(Path(file).name for file in list(grids)[:3])
+        raise BenchError(
+            f"{table.path}: tomograms {names}, files {files}: no two alike; name the files like the tomograms"
+        )
+    return found
+
+
+def _file_of(name: str, files: list[Path], n_names: int) -> Path | None:
+    """The file of a tomogram: of the same name, or the one whose name holds it or is held by it, or the only one."""
+    if len(files) == 1 and n_names == 1:
+        return files[0]
+    plain = volume.stem(Path(name))
+    same = [path for path in files if volume.stem(path) == plain]
+    alike = [path for path in files if plain and (plain in volume.stem(path) or volume.stem(path) in plain)]
+    for found in (same, alike):
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise BenchError(f"tomogram {name}: {found[0].name} and {found[1].name} could be it; rename one")
+    return None
+
+
+def _of_images(i: int, table: Particles) -> pd.DataFrame:
+    rows = table.rows
+    if (rows["image"] == "").all():
+        raise BenchError(f"{table.path}: names no extracted boxes; add --tomograms")
+    found = pd.DataFrame(
+        {"table": i, "row": np.arange(len(rows)), "tomogram": rows["tomogram"], "class": rows["class"]}
+    )
+    found[["z", "y", "x"]], found["reason"] = np.nan, ""
+    paths = [_box_file(table.path, image) for image in rows["image"]]
+    found["file"] = [str(path or "") for path in paths]
+    found.loc[found["file"] == "", "reason"] = "its box is not there"
+    if not any(paths):
+        raise BenchError(f"{table.path}: {rows['image'].iloc[0]} and the other boxes are not there; add --tomograms")
+    return found
+
+
+def _box_file(table: Path, image: str) -> Path | None:
+    """A box, named from the table's folder or one above it, as RELION names files from its project's."""
+    if "@" in image or image.endswith(".mrcs"):
+        raise BenchError(f"{table}: {image} is a stack of images, not a box; add --tomograms to cut boxes anew")
+    folders = [table.absolute().parent, *list(table.absolute().parents)[1:6], Path.cwd()]
+    return next((folder / image for folder in folders if image and (folder / image).is_file()), None)
+
+
+def beside(found: pd.DataFrame, grids: dict[str, Grid], cutting: Cutting) -> pd.DataFrame:
+    """`cutting.background` sites, each at the height of a kept particle beside it, half a box or more from every row.
+
+    At the particle's height, because above and below a lamella or an ice film there is nothing; a quarter of a box or
+    more from each other, else one would be in training and test. Spread over the tomograms by their particles.
+    Raises BenchError where there is no room.
+    """
+    rng = numpy_generator(cutting.seed, BACKGROUND)
+    kept = found[found["reason"] == ""]
+    shares = kept["file"].value_counts(sort=False)
+    quota = np.diff(np.round(np.concatenate([[0], shares.cumsum() / len(kept)]) * cutting.background)).astype(int)
+    parts: list[pd.DataFrame] = []
+    for file, n in zip(shares.index, quota):
+        shape, voxel_size = grids[file]
+        ratio = cutting.ratio(voxel_size)
+        every, ours = (some.loc[some["file"] == file, ["z", "y", "x"]].to_numpy(float) for some in (found, kept))
+        near, far = (edge * cutting.box * ratio for edge in BESIDE)
+        m = min(n * TRIES, MOST_TRIES)
+        angle, length = rng.uniform(0, 2 * np.pi, m), rng.uniform(near, far, m)
+        aside = np.column_stack([np.zeros(m), length * np.sin(angle), length * np.cos(angle)])
+        tries = ours[rng.integers(len(ours), size=m)] + aside
+        tries = tries[inside(tries, shape, cutting.box, ratio)]
+        tries = tries[cKDTree(every[np.isfinite(every).all(axis=1)]).query(tries)[0] >= near]
+        tries = tries[_apart(tries, near / 2)][:n]
+        if len(tries) < n:
+            raise BenchError(
+                f"--background {cutting.background}: room for {len(tries)} of {n} boxes beside the particles of "
+                f"{Path(file).name}; ask for fewer, or for a smaller box"
+            )
+        part = pd.DataFrame(tries, columns=["z", "y", "x"]).assign(file=file, table=-1, row=-1, reason="")
+        name = kept.loc[kept["file"] == file, "tomogram"].iloc[0]
+        parts.append(part.assign(tomogram=name, **{"class": BACKGROUND}))
+    return pd.concat(parts, ignore_index=True)[SITE]
+
+
+def _apart(places: Array, distance: float) -> list[int]:
+    """Rows of `places` (n, 3) that stand `distance` or more from each one chosen before."""
+    tree, free, chosen = cKDTree(places), np.ones(len(places), dtype=bool), []
+    for i in range(len(places)):
+        if free[i]:
+            chosen.append(i)
+            free[tree.query_ball_point(places[i], distance)] = False
+    return chosen
+
+
+def cut_all(
+    wanted: pd.DataFrame, cutting: Cutting, path: Path, report: Report = silent
+) -> tuple[npt.NDArray[np.bool_], float]:
+    """Cut and normalise a box a site into `path` (.npy, float32); returns which sites gave one, and the voxel size, Å.
+
+    A site without coordinates is the middle of its file. One whose box is blank or holds NaN gives none.
+    """
+    n, box = len(wanted), cutting.box
+    made = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(n, box, box, box))
+    good, size = np.zeros(n, dtype=bool), 0.0
+    for i, (file, place) in enumerate(zip(wanted["file"], wanted[["z", "y", "x"]].to_numpy(float))):
+        voxels, voxel_size = _opened(Path(file), cutting.tomogram_voxel_size_in_angstroms)
+        ratio = cutting.ratio(voxel_size)
+        centre = place if np.isfinite(place).all() else np.array(voxels.shape) // 2.0
+        if not inside(centre[None], voxels.shape, box, ratio)[0]:
+            sides = "×".join(map(str, voxels.shape))
+            raise BenchError(f"{file}: {sides} voxels are too few for a box of {box}; choose a smaller --box")
+        cube = normalised(cut(voxels, centre, box, ratio), cutting.contrast)
+        size = cutting.voxel_size_in_angstroms or voxel_size
+        if cube is not None:
+            made[good.sum()] = cube
+            good[i] = True
+        report(i + 1, n)
+    made.flush()
+    del made
+    _shorten(path, int(good.sum()), box)
+    return good, size
+
+
+def _shorten(path: Path, n: int, box: int) -> None:
+    """Keep the first `n` boxes of a .npy file."""
+    with path.open("r+b") as handle:
+        shape = {"descr": "<f4", "fortran_order": False, "shape": (n, box, box, box)}
+        np.lib.format.write_array_header_1_0(handle, shape)
+        handle.truncate(handle.tell() + 4 * n * box**3)
+
+
+def labelled(names: Sequence[str]) -> tuple[IntArray, tuple[str, ...]]:
+    """Class names, "" for unknown → labels and the names that they count, in order of appearance, background last."""
+    known = [name for name in dict.fromkeys(names) if name and name != BACKGROUND]
+    classes = (*known, *([BACKGROUND] if BACKGROUND in names else []))
+    return np.array([classes.index(name) if name else UNLABELLED for name in names], dtype=np.int64), classes
+
+
+def as_subtomograms(path: Path, where: pd.DataFrame, voxel_size: float, title: str) -> Subtomograms:
+    """The boxes of `cut_all` with the labels and tomograms of their sites."""
+    labels, classes = labelled(where["class"].tolist())
+    tomograms = where["tomogram"].to_numpy(str)
+    return Subtomograms(
+        volumes=np.load(path, mmap_mode="r"),
+        labels=labels,
+        class_names=classes,
+        voxel_size_in_angstroms=voxel_size,
+        title=title,
+        tomogram_ids=tomograms if (tomograms != "").any() else None,
+    )

@@ -1,0 +1,58 @@
+"""Control: what the surroundings of a particle tell of its class."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bench.method import Method
+from bench.networks import Backbone, ClassifierNetwork
+from bench.training import Batch, Trainer, TrainingData
+
+
+@dataclass(frozen=True)
+class Rim(Method):
+    """Control: supervised, shown the corners of the box alone; above chance, the background tells the class."""
+
+    is_control = True
+
+    def build(self, backbone: Backbone) -> RimNetwork:
+        """The supervised network behind a mask."""
+        return RimNetwork(backbone)
+
+    def loss(self, network: RimNetwork, batch: Batch) -> Tensor:
+        """Cross-entropy, Eq. 2."""
+        return F.cross_entropy(network.logits(batch.volumes), batch.labels)
+
+    def fit(self, data: TrainingData, trainer: Trainer) -> nn.Module:
+        """Train on the labelled part of `data`."""
+        return super().fit(data.labelled(), trainer)
+
+
+class RimNetwork(ClassifierNetwork):
+    """Encoder3D's convolutions and Classifier3D on a volume of which the inscribed ball is blanked."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__(backbone)
+        n = backbone.side
+        along = torch.arange(n) - (n - 1) / 2
+        radius = (along[:, None, None] ** 2 + along[:, None] ** 2 + along**2).sqrt()
+        self.register_buffer("rim", radius > n / 2, persistent=False)  # (n, n, n)
+
+    def shown(self, volumes: Tensor) -> Tensor:
+        """(b, 1, n, n, n) → the rim on its own grey scale, mean 0 and variance 1, and 0 inside.
+
+        Else the rim would tell of the inside: a box normalised as a whole has a dark rim about a bright particle.
+        """
+        outside = volumes[..., self.rim]  # (b, 1, voxels)
+        deviation, mean = torch.std_mean(outside, dim=-1, keepdim=True)
+        shown = torch.zeros_like(volumes)
+        shown[..., self.rim] = (outside - mean) / deviation.clamp(min=1e-6)
+        return shown
+
+    def logits(self, volumes: Tensor) -> Tensor:
+        """(b, 1, n, n, n) → (b, classes)."""
+        return super().logits(self.shown(volumes))

@@ -1,0 +1,150 @@
+"""A trained trial names other particles as it named its own test set, and its answers go home in the user's table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import starfile
+import torch
+from conftest import Bench
+from scipy import special
+
+from bench import prediction, volume
+from bench.dataset import Subtomograms
+from bench.errors import BenchError
+from bench.feed import Feed
+from bench.metrics import calibration_error, temperature
+from bench.results import Store
+from bench.trial import Runtime, Trial, run, split_of
+
+MakeTrial = Callable[..., Trial]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.create(tmp_path / "runs")
+
+
+def _trained(store: Store, trial: Trial, runtime: Runtime) -> str:
+    result = run(trial, runtime)
+    assert result.status == "done", result.traceback
+    store.write(trial, result, "cpu")
+    store.plan([trial])
+    return trial.key()
+
+
+@pytest.mark.parametrize("protocol", ["fair", "paper"])
+@pytest.mark.parametrize("method", ["autoencoding", "m2", "self_training", "rim"])
+def test_it_names_the_test_set_as_the_trial_did(
+    method: str, protocol: str, make_trial: MakeTrial, runtime: Runtime, store: Store, tiny: Subtomograms
+) -> None:
+    trial = make_trial(method, protocol=protocol)
+    key = _trained(store, trial, runtime)
+    predictor, test = prediction.load(store, key), split_of(trial, tiny).test
+    named = predictor.name(predictor.feed(np.array(tiny.volumes[test])))
+    confusion = np.zeros((8, 8), dtype=int)
+    np.add.at(confusion, (tiny.labels[test], [p.number - 1 for p in named]), 1)
+    record = store.read(key)
+    assert record is not None
+    assert confusion.tolist() == record["confusion"]
+    assert [p.name for p in named] == [tiny.class_names[p.number - 1] for p in named]
+    assert all(1 / 8 <= p.probability <= 1 and 1 / 8 - 1e-9 <= p.confidence <= 1 for p in named)
+    assert record["checkpoint"]["validation_labels"] == record["counts"]["n_validation_labelled"]
+
+
+def test_the_trial_is_chosen_by_validation_not_by_its_test(
+    make_trial: MakeTrial, runtime: Runtime, store: Store
+) -> None:
+    trials = [make_trial(seed=seed) for seed in range(2)] + [make_trial("rim"), make_trial(fraction=10.0)]
+    for trial in trials:
+        _trained(store, trial, runtime)
+    store.plan(trials)
+    for trial, (nll, accuracy) in zip(trials, [(0.5, 0.1), (0.9, 0.9), (0.1, 0.99), (0.2, 0.99)]):
+        path = store.folder / "trials" / trial.key() / "result.json"
+        record = json.loads(path.read_text())
+        record["checkpoint"]["validation_nll"], record["scores"]["accuracy"] = nll, accuracy
+        path.write_text(json.dumps(record))
+    assert prediction.choose(store, None, None, None, None) == trials[0].key()  # not the control, not fewer labels
+    assert prediction.choose(store, None, None, 1, None) == trials[1].key()
+    assert prediction.choose(store, "rim", None, None, None) == trials[2].key()
+    assert prediction.choose(store, None, 10.0, None, "fair") == trials[3].key()
+    with pytest.raises(BenchError, match="no finished classifier"):
+        prediction.choose(store, "m2", None, None, None)
+
+
+def test_weights_that_are_damaged_or_anothers_are_refused_in_one_line(
+    make_trial: MakeTrial, runtime: Runtime, store: Store
+) -> None:
+    one, other = _trained(store, make_trial(), runtime), _trained(store, make_trial("autoencoding"), runtime)
+    path = store.weights(one)
+    whole = path.read_bytes()
+    for bad in (whole[:-50], b"", b"\x80\x04N.", b"\xff" * 100, store.weights(other).read_bytes()):
+        path.write_bytes(bad)
+        with pytest.raises(BenchError, match="does not hold the weights") as caught:
+            prediction.load(store, one)
+        assert "\n" not in str(caught.value)
+    path.unlink()
+    with pytest.raises(BenchError, match="not there"):
+        prediction.load(store, one)
+    with pytest.raises(BenchError, match="no finished trial"):
+        prediction.load(store, "nothing")
+
+
+def test_the_temperature_is_found_again_and_few_volumes_leave_it_near_1(rng: np.random.Generator) -> None:
+    logits = rng.normal(size=(20_000, 4)) * 2
+    labels = np.array([rng.choice(4, p=p) for p in special.softmax(logits, axis=1)])
+    for factor in (0.5, 1.0, 3.0):  # a network that is too modest, right, too sure
+        assert temperature(factor * logits, labels) == pytest.approx(factor, rel=0.05)
+    too_sure = special.softmax(3 * logits, axis=1)
+    mended = special.softmax(3 * logits / temperature(3 * logits, labels), axis=1)
+    assert calibration_error(mended, labels) < 0.02 < 0.1 < calibration_error(too_sure, labels)
+    assert 0.5 < temperature(logits[:3], logits[:3].argmax(1)) < 1  # three right answers do not make it certain
+    assert temperature(logits[:0], labels[:0]) == 1
+
+
+def test_star_in_star_out(bench: Bench, tmp_path: Path, rng: np.random.Generator) -> None:
+    """Two kinds of blob in a tomogram: extract, run, predict; every byte and row of the table is back."""
+    places = np.stack(np.meshgrid(*[np.arange(8, 40, 9)] * 3, indexing="ij"), -1).reshape(-1, 3)
+    kinds = np.where(rng.random(len(places)) < 0.5, "wide", "narrow")
+    tomogram = rng.normal(0, 0.2, (48, 48, 48)).astype(np.float32)
+    grid = np.indices(tomogram.shape)
+    for place, kind in zip(places, kinds):
+        squared = sum((g - p) ** 2 for g, p in zip(grid, place))
+        tomogram -= np.exp(-squared / (2 * (2.2 if kind == "wide" else 1.0) ** 2)).astype(np.float32)
+    volume.write(tmp_path / "tomo.mrc", tomogram, 10.0)
+    lines = [f" tomo {x} {y} {z}  {k} # odd" for (z, y, x), k in zip(places, kinds)]
+    lines = [line.removesuffix(" # odd") for line in lines]
+    head = "data_\n\nloop_\n_rlnTomoName #1\n_rlnCoordinateX #2\n_rlnCoordinateY #3\n_rlnCoordinateZ #4\n"
+    (tmp_path / "p.star").write_text(head + "_rlnParticleName #5\n" + "\n".join(lines) + "\n tomo 0 0 0 wide\n")
+    common = ["--table", tmp_path / "p.star", "--tomograms", tmp_path / "tomo.mrc"]
+    assert bench("data", "extract", *common, "--box", 8, "--out", tmp_path / "set")[0] == 0
+    run_it = ["--methods", "supervised", "--fractions", 60, "--seeds", 1, "--epochs", 20, "--backend", "serial"]
+    code, _, err = bench(
+        "run", "--dataset", "particles", "--data", tmp_path / "set", *run_it, "--out", tmp_path / "runs"
+    )
+    assert (code, err) == (0, "")
+    code, out, err = bench("predict", tmp_path / "runs", *common, "--out", tmp_path / "said.star")
+    assert (code, err) == (0, "")
+    assert "none 1" in out
+    before, after = starfile.read(tmp_path / "p.star"), starfile.read(tmp_path / "said.star")
+    pd.testing.assert_frame_equal(after[before.columns], before)
+    said = after["subtomobenchClass"]
+    assert said.iloc[-1] == "none"
+    assert (said[:-1] == before["rlnParticleName"][:-1]).mean() > 0.85
+    assert after["subtomobenchConfidence"].between(0, 1).all()
+    assert bench("predict", tmp_path / "runs", *common, "--out", tmp_path / "said.star")[0] == 2  # nothing overwritten
+
+
+def test_boxes_on_another_scale_are_named_alike(make_trial: MakeTrial, runtime: Runtime, store: Store) -> None:
+    predictor = prediction.load(store, _trained(store, make_trial(), runtime))
+    boxes = np.random.default_rng(0).normal(size=(4, 8, 8, 8)).astype(np.float32)
+    elsewhere = replace(predictor, mean=100.0, deviation=7.0)
+    there, here = elsewhere.name(elsewhere.feed(boxes * 7 + 100)), predictor.name(Feed(torch.from_numpy(boxes)))
+    assert [p.name for p in there] == [p.name for p in here]
+    assert [p.probability for p in there] == pytest.approx([p.probability for p in here], abs=1e-4)
