@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 from dataclasses import asdict, dataclass
@@ -12,7 +13,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.spatial import cKDTree
 
 from bench import extract, figures, particles, volume
 from bench.cache import Cache, digest, file_digest
@@ -293,22 +293,22 @@ def places(path: Path, tomogram: Mapped) -> npt.NDArray[np.float64]:
     return table.places(np.arange(len(table)), tomogram.voxels.shape, tomogram.voxel_size_in_angstroms)
 
 
-def picks(found: pd.DataFrame, read: Mapped, tomogram: Path, contrast: str, out: Path) -> None:
-    """Write picks, best first: the table, a marked slice (.png) and numbered boxes (-001.png …), at most GALLERY."""
-    rows = found.assign(tomogram=volume.stem(tomogram))
-    particles.write(out, rows, read.voxel_size_in_angstroms)
+def picks(found: pd.DataFrame, read: Mapped, tomogram: Path, contrast: str, diameter: float, out: Path) -> None:
+    """Write picks, best first: the table, a marked slice (.png) and numbered boxes (-001.png …), GALLERY at most.
+
+    diameter: of the particles, in Å.
+    """
+    particles.write(out, found.assign(tomogram=volume.stem(tomogram)), read.voxel_size_in_angstroms)
     where = found[["z", "y", "x"]].to_numpy(float)
-    gaps = np.asarray(cKDTree(where).query(where, k=2)[0])[:, 1] if len(where) > 1 else np.array([10.0])
-    radius = float(gaps.min()) / 2
-    sign = 1 if contrast == "bright" else -1
+    radius = diameter / read.voxel_size_in_angstroms / 2
     title = f"{len(found)} picks in {tomogram.name}"
     figures.marked(read.voxels, where, radius, title, out.with_suffix(".png"))
-    half = round(2 * radius)
+    side, sign = math.ceil(3 * radius), 1 if contrast == "bright" else -1
     for first in range(0, min(len(where), GALLERY), GALLERY_PAGE):
         boxes = []
         for place in where[first : first + GALLERY_PAGE]:
-            corner = np.clip(np.round(place).astype(int) - half, 0, np.array(read.voxels.shape) - 2 * half - 1).clip(0)
-            patch = read.voxels[tuple(slice(c, c + 2 * half + 1) for c in corner)]
+            corner = np.clip(np.round(place).astype(int) - side // 2, 0, np.array(read.voxels.shape) - side).clip(0)
+            patch = read.voxels[tuple(slice(c, c + side) for c in corner)]
             boxes.append(sign * np.asarray(patch, dtype=np.float32))
         page = out.with_name(f"{out.stem}-{first // GALLERY_PAGE + 1:03d}.png")
         figures.gallery(boxes, first + 1, f"{out.name}: rows {first + 1} to {first + len(boxes)}, bright", page)

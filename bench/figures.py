@@ -211,7 +211,7 @@ def gallery(boxes: list[FloatArray], first: int, title: str, path: Path) -> None
     """Numbered boxes (d, h, w), counted from `first`: the mean of the middle fifth of planes, ten in a row."""
     side = boxes[0].shape[1]
     rows = -(-len(boxes) // GALLERY_COLUMNS)
-    page = np.full((rows * (side + 2), GALLERY_COLUMNS * (side + 2)), np.nan, dtype=np.float32)
+    page = np.full((rows * (side + 2), min(len(boxes), GALLERY_COLUMNS) * (side + 2)), np.nan, dtype=np.float32)
     figure, axes = plt.subplots(figsize=(SHEET_WIDTH_IN_INCHES, 0.6 + rows * 0.9), layout="constrained")
     for i, box in enumerate(boxes):
         d = len(box)

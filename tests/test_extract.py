@@ -202,3 +202,41 @@ def test_real_ribosomes_are_dark_and_centred(bench: Bench, tmp_path: Path) -> No
 def test_cutting_needs_the_voxel_size_that_it_changes() -> None:
     with pytest.raises(BenchError, match="tomogram-voxel-size"):
         Cutting(voxel_size_in_angstroms=10).ratio(0)
+
+
+def test_pick_match_extract_by_hand(bench: Bench, tmp_path: Path, rng: np.random.Generator) -> None:
+    """Balls in noise: picked, searched about the picks, and the kept rows cut out; all pictures are there."""
+    tomogram = rng.normal(0, 0.1, (40, 60, 90)).astype(np.float32)
+    places = [(12.0, 15.0, 20.0), (25.0, 40.0, 30.0), (20.0, 30.0, 70.0)]
+    for place in places:
+        tomogram -= _blob(tomogram.shape, place, 2.0)
+    volume.write(tmp_path / "tomo.mrc", tomogram, 10.0)
+    volume.write(tmp_path / "template.mrc", _blob((17, 17, 17), (8, 8, 8), 2.0), 10.0)
+    picked = ["data", "pick", tmp_path / "tomo.mrc", "--diameter-in-angstroms", 90]
+    assert bench(*picked, "--count", 6, "--out", tmp_path / "picks.star")[0] == 0
+    matched = ["data", "match", tmp_path / "tomo.mrc", "--template", tmp_path / "template.mrc", "--step-in-degrees", 60]
+    near = ["--near", tmp_path / "picks.star", "--count", 3]
+    code, out, err = bench(*matched, *near, "--out", tmp_path / "best.csv")
+    assert (code, err) == (0, "")
+    assert "3 matches" in out
+    found = pd.read_csv(tmp_path / "best.csv")[["z_in_voxels", "y_in_voxels", "x_in_voxels"]].to_numpy()
+    assert np.linalg.norm(found[:, None] - places, axis=2).min(axis=0).max() < 1
+    for name in ("picks.png", "picks-001.png", "best.png", "best-001.png"):
+        assert (tmp_path / name).stat().st_size > 1000
+    (tmp_path / "keep.txt").write_text("1\n3\n")
+    table = ["--table", f"ball={tmp_path / 'best.csv'}", "--keep", tmp_path / "keep.txt"]
+    cut_out = ["--tomograms", tmp_path / "tomo.mrc", "--box", 10, "--out", tmp_path / "set"]
+    assert bench("data", "extract", *table, *cut_out)[0] == 0
+    assert pd.read_csv(tmp_path / "set/dropped.csv")["reason"].tolist() == ["not on the keep-list"]
+    for wrong in (
+        [*picked, "--out", tmp_path / "picks.star"],  # exists
+        [*picked, "--out", tmp_path / "picks.doc"],
+        [*picked, "--contrast", "grey", "--out", tmp_path / "a.star"],
+        ["data", "pick", tmp_path / "tomo.mrc", "--diameter-in-angstroms", 9000, "--out", tmp_path / "a.star"],
+        ["data", "pick", tmp_path / "no.mrc", "--diameter-in-angstroms", 90, "--out", tmp_path / "a.star"],
+        [*matched, "--step-in-degrees", 0, "--out", tmp_path / "a.star"],
+        ["data", "match", tmp_path / "tomo.mrc", "--template", tmp_path / "keep.txt", "--out", tmp_path / "a.star"],
+    ):
+        code, _, err = bench(*wrong)
+        assert (code, err.count("\n")) == (2, 1), wrong
+    assert not (tmp_path / "a.star").exists()

@@ -21,6 +21,7 @@ ORDER = [
     "crop",
     "dataset",
     "simulation",
+    "picking",
     "datasets",
     "split",
     "feed",

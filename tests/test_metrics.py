@@ -79,7 +79,9 @@ def _rows(accuracies: dict[str, list[float | None]]) -> pd.DataFrame:
                 "accuracy": accuracy,
                 "mse": None,
             }
-            row |= dict.fromkeys(["balanced_accuracy", "macro_f1", "nll", "ece", "ece_calibrated", "training_seconds"], 0.5)
+            row |= dict.fromkeys(
+                ["balanced_accuracy", "macro_f1", "nll", "ece", "ece_calibrated", "training_seconds"], 0.5
+            )
             rows.append(row | {"peak_memory_mib": 1.0, "status": "failed" if accuracy is None else "done"})
     return pd.DataFrame(rows)
 

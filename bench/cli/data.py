@@ -95,6 +95,70 @@ def extract_(
     reporter.say(f"Look at {Path(out) / 'contact_sheet.png'}. Next: bench run --dataset particles --data {out}")
 
 
+_VOXEL = click.option(
+    "--tomogram-voxel-size-in-angstroms", "voxel_size", default=0.0, metavar="Å", help="Where the header is wrong."
+)
+_CONTRAST = click.option(
+    "--contrast", default="dark", show_default=True, help="Of particles in the tomogram: dark or bright."
+)
+_DEVICE = click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
+
+
+@data.command()
+@click.argument("tomogram", type=click.Path(path_type=Path))
+@click.option("--diameter-in-angstroms", type=float, required=True, metavar="Å", help="Of the particles.")
+@click.option("--count", default=1000, show_default=True, metavar="N", help="The best so many.")
+@click.option("--min-distance-in-angstroms", default=0.0, metavar="Å", help="[default: 3/4 of the diameter]")
+@_CONTRAST
+@_VOXEL
+@_DEVICE
+@click.option("--out", default="picks.star", show_default=True, metavar="FILE", help="The table, .star or .csv.")
+def pick(tomogram: Path, voxel_size: float, out: str, **how: Any) -> None:
+    """Find particles of one size in a tomogram: difference of Gaussians (Voss et al. 2009)."""
+    from bench import export, picking, volume
+    from bench.progress import Reporter
+
+    export.new_table(Path(out))
+    reporter, read = Reporter(), volume.mapped(tomogram, voxel_size)
+    with reporter.progress("Picking", 1.0) as meter:
+        found = picking.blobs(*read, **how, report=lambda i, of: meter.to(i / of))
+    export.picks(found, read, tomogram, how["contrast"], how["diameter_in_angstroms"], Path(out))
+    reporter.say(f"{len(found)} picks. Look at {Path(out).with_suffix('.png')}")
+
+
+@data.command()
+@click.argument("tomogram", type=click.Path(path_type=Path))
+@click.option("--template", required=True, metavar="FILE", help="A density map (MRC) or a structure (PDB, mmCIF).")
+@click.option("--near", metavar="FILE", help="Search only about the places of this table, as of bench data pick.")
+@click.option("--count", default=1000, show_default=True, metavar="N", help="The best so many.")
+@click.option("--step-in-degrees", default=15.0, show_default=True, help="Between neighbouring rotations.")
+@click.option("--tilt-limit-in-degrees", default=60.0, show_default=True, help="The missing wedge; 90: none.")
+@click.option("--low-pass-in-angstroms", default=0.0, metavar="Å", help="Of template.  [default: the voxels' Nyquist]")
+@click.option("--min-distance-in-angstroms", default=0.0, metavar="Å", help="[default: the template's radius]")
+@_CONTRAST
+@_VOXEL
+@_DEVICE
+@click.option("--out", default="matches.star", show_default=True, metavar="FILE", help="The table, .star or .csv.")
+def match(tomogram: Path, template: str, near: str | None, voxel_size: float, out: str, **how: Any) -> None:
+    """Search a tomogram for a known structure, in all rotations (template matching, missing wedge and all).
+
+    The pictures beside the table number its rows, best first: write those that you trust into a file, one a line,
+    for bench data extract --keep.
+    """
+    from bench import export, picking, volume
+    from bench.progress import Reporter
+    from bench.simulation.density import radius_in_angstroms
+
+    export.new_table(Path(out))
+    reporter, read = Reporter(), volume.mapped(tomogram, voxel_size)
+    density = export.template(Path(template), read.voxel_size_in_angstroms)
+    places = export.places(Path(near), read) if near else None
+    with reporter.progress("Matching", 1.0) as meter:
+        found = picking.match(*read, density, near=places, **how, report=lambda i, of: meter.to(i / of))
+    export.picks(found, read, tomogram, how["contrast"], 2 * radius_in_angstroms(density), Path(out))
+    reporter.say(f"{len(found)} matches. Look at {Path(out).with_suffix('.png')}")
+
+
 @data.command()
 @click.option("--dataset", default="particles", show_default=True, help="One name (see bench list datasets).")
 @click.option("--data", "folder", metavar="DIR", help="The folder of a data set that needs one.")
