@@ -178,6 +178,7 @@ def test_bad_requests_are_one_line(bench: Bench, planted: tuple[Path, pd.DataFra
     code, _, err = _extract(bench, *planted, *wrong)
     assert (code, err.count("\n")) == (2, 1)
     assert "Traceback" not in err
+    assert _extract(bench, *planted)[0] == 0  # the mended request may have the same --out
 
 
 @needs_data
