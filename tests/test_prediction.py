@@ -139,6 +139,16 @@ def test_star_in_star_out(bench: Bench, tmp_path: Path, rng: np.random.Generator
     assert (said[:-1] == before["rlnParticleName"][:-1]).mean() > 0.85
     assert after["subtomobenchConfidence"].between(0, 1).all()
     assert bench("predict", tmp_path / "runs", *common, "--out", tmp_path / "said.star")[0] == 2  # nothing overwritten
+    # the same from a folder of boxes, without a table
+    (tmp_path / "boxes").mkdir()
+    for i, (z, y, x) in enumerate(places[:6]):
+        box = tomogram[z - 4 : z + 5, y - 4 : y + 5, x - 4 : x + 5]
+        volume.write(tmp_path / f"boxes/{i}.mrc", box, 10.0)
+    code, _, err = bench("predict", tmp_path / "runs", "--table", tmp_path / "boxes", "--out", tmp_path / "boxes.csv")
+    assert (code, err) == (0, "")
+    boxes = pd.read_csv(tmp_path / "boxes.csv")
+    assert boxes["box"].tolist() == [f"boxes/{i}.mrc" for i in range(6)]
+    assert boxes["predicted_class"].tolist() == said[:6].tolist()
 
 
 def test_boxes_on_another_scale_are_named_alike(make_trial: MakeTrial, runtime: Runtime, store: Store) -> None:

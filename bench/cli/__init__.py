@@ -127,7 +127,12 @@ def report(out: Path) -> None:
 
 @bench.command()
 @click.argument("results", type=click.Path(path_type=Path))
-@click.option("--table", required=True, metavar="FILE", help="Particle table: STAR, CSV, copick, Dynamo or SHREC.")
+@click.option(
+    "--table",
+    required=True,
+    metavar="FILE",
+    help="Particle table (STAR, CSV, copick, Dynamo, SHREC) or folder of boxes.",
+)
 @click.option("--tomograms", metavar="PATH", help="A tomogram or a folder of them; else the boxes that a STAR names.")
 @click.option("--out", required=True, metavar="FILE", help="The same table with class, probability and confidence.")
 @click.option("--method", metavar="NAME", help="Of the trial that predicts.  [default: lowest validation loss]")

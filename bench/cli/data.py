@@ -37,7 +37,7 @@ _TABLES = click.option(
     multiple=True,
     required=True,
     metavar="[CLASS=]FILE",
-    help="Particle table: STAR, CSV, copick JSON, Dynamo .tbl, SHREC .txt; repeatable. CLASS= names all its rows.",
+    help="Particle table (STAR, CSV, copick, Dynamo, SHREC) or folder of boxes; repeatable. CLASS= names all its rows.",
 )
 _TOMOGRAMS = click.option(
     "--tomograms",

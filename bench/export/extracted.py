@@ -46,7 +46,7 @@ def subtomograms(
     contact_sheet.png, mean.png, manifest.json. A finished folder of the same recipe is left as it is; raises BenchError
     where `out` holds anything else, or no box is left.
     """
-    sources = [[str(table.path), file_digest(table.path)] for table in tables]
+    sources = [[str(t.path), file_digest(t.path) if t.path.is_file() else len(t)] for t in tables]
     recipe = {"cutting": asdict(cutting), "tables": sources, "tomograms": [[str(f), f.stat().st_size] for f in files]}
     if out.is_dir() and any(out.iterdir()) and not (out / "manifest.json").exists():
         raise BenchError(f"{out}: holds other files; choose another --out")

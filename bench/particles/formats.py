@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial.transform import Rotation
 
+from bench import volume
 from bench.errors import BenchError
 from bench.particles import relion
 from bench.particles.table import ADDED, Particles, Prediction, columns, frame, numbers, relion_from_zxz
@@ -32,8 +33,9 @@ Floats = npt.NDArray[np.float64]
 def read(path: Path, class_column: str = "") -> Particles:
     """Read .star, .csv, .tsv, .json (copick), .tbl (Dynamo) or .txt (SHREC: class z y x and three angles), also .gz.
 
-    class_column: the column that names the class, where it is not the usual one. Raises BenchError for a file that is
-    none of these, for a row cut short and for particle names that stand twice.
+    A folder of extracted boxes (MRC, EM, TIFF) is read as a table of them. class_column: the column that names the
+    class, where it is not the usual one. Raises BenchError for a file that is none of these, for a row cut short and
+    for particle names that stand twice.
     """
     readers: dict[str, Callable[[Path, list[str], str], Particles]] = {
         ".star": relion.read,
@@ -43,11 +45,25 @@ def read(path: Path, class_column: str = "") -> Particles:
         ".tbl": _dynamo,
         ".txt": _shrec,
     }
+    if path.is_dir():
+        return _boxes(path)
     suffix = Path(path.name.lower().removesuffix(".gz")).suffix
     if suffix not in readers:
         raise BenchError(f"{path}: not a particle table by its name; known: {', '.join(readers)} (also .gz)")
     lines, encoding = _lines(path)
     return replace(readers[suffix](path, lines, class_column), encoding=encoding)
+
+
+def _boxes(folder: Path) -> Particles:
+    names = [f"{folder.absolute().name}/{path.name}" for path in volume.find(folder)]
+    rows = frame(folder, len(names), np.full((len(names), 3), np.nan), image=names, name=names)
+
+    def annotated(predictions: Sequence[Prediction]) -> str:
+        lines = [f"{name}\n" for name in ("box", *names)]
+        added = [f"predicted_{name.lower()}" for name in ADDED]
+        return _appended(lines, range(len(lines)), [added, *zip(*columns(predictions))], ",")
+
+    return Particles(folder, rows, annotated=annotated)
 
 
 def _lines(path: Path) -> tuple[list[str], str]:
@@ -207,7 +223,7 @@ def _as_numbers(lines: list[str], ends: list[int], predictions: Sequence[Predict
     return _appended(lines, ends, added, " ")
 
 
-def _appended(lines: list[str], ends: list[int], values: Sequence[Sequence[str]], comma: str) -> str:
+def _appended(lines: list[str], ends: Sequence[int], values: Sequence[Sequence[str]], comma: str) -> str:
     """The file's text with values at the ends of some lines; no other byte changes."""
     out = list(lines)
     for i, some in zip(ends, values):
