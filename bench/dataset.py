@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bench import volume
-from bench.cache import code_digest, digest, file_digest
+from bench.cache import code_digest, digest, file_digest, write_atomically
 from bench.errors import BenchError
 from bench.volume import FloatArray
 
@@ -111,7 +111,7 @@ class Subtomograms:
             "tomogram_ids": None if self.tomogram_ids is None else self.tomogram_ids.tolist(),
             "fingerprint": self.fingerprint(),
         }
-        (folder / "meta.json").write_text(json.dumps(meta))
+        write_atomically(folder / "meta.json", json.dumps(meta))
 
     @staticmethod
     def saved_fingerprint(folder: Path) -> str:

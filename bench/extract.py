@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,7 @@ from bench.dataset import UNLABELLED, IntArray, Report, Subtomograms, silent
 from bench.errors import BenchError
 from bench.particles import Particles
 from bench.seeds import numpy_generator
-from bench.volume import Mapped
+from bench.volume import FloatArray, Mapped
 
 Array = npt.NDArray[np.float64]
 BACKGROUND = "background"
@@ -104,10 +104,15 @@ class Grid(NamedTuple):
     voxel_size_in_angstroms: float
 
 
-@lru_cache(maxsize=1)
+_OPEN: dict[tuple[Path, float], Mapped] = {}
+
+
 def _opened(path: Path, voxel_size_in_angstroms: float) -> Mapped:
     """The tomogram in use: one at a time, since a compressed one fills the memory."""
-    return volume.mapped(path, voxel_size_in_angstroms)
+    if (path, voxel_size_in_angstroms) not in _OPEN:
+        _OPEN.clear()
+        _OPEN[path, voxel_size_in_angstroms] = volume.mapped(path, voxel_size_in_angstroms)
+    return _OPEN[path, voxel_size_in_angstroms]
 
 
 def sites(tables: Sequence[Particles], files: Sequence[Path], cutting: Cutting) -> tuple[pd.DataFrame, dict[str, Grid]]:
@@ -119,7 +124,9 @@ def sites(tables: Sequence[Particles], files: Sequence[Path], cutting: Cutting) 
     for path in files:
         some = _opened(path, cutting.tomogram_voxel_size_in_angstroms)
         grids[str(path)] = Grid(some.voxels.shape, some.voxel_size_in_angstroms)
-    parts = [_of_tomograms(i, t, grids, cutting) if files else _of_images(i, t) for i, t in enumerate(tables)]
+    names = {str(name) for table in tables for name in table.rows["tomogram"]}
+    homes = {name: file_of(name, list(files), lone=len(names) == 1) for name in names} if files else {}
+    parts = [_of_tomograms(i, t, homes, grids, cutting) if files else _of_images(i, t) for i, t in enumerate(tables)]
     found = pd.concat(parts, ignore_index=True)
     if files:
         for file, grid in grids.items():
@@ -127,8 +134,6 @@ def sites(tables: Sequence[Particles], files: Sequence[Path], cutting: Cutting) 
             places = found.loc[here, ["z", "y", "x"]].to_numpy(float)
             fits = inside(places, grid.shape, cutting.box, cutting.ratio(grid.voxel_size_in_angstroms))
             found.loc[here, "reason"] = np.where(fits, "", f"the box sticks out of {Path(file).name}")
-        twice = found["reason"].eq("") & found.round(3).duplicated(["file", "z", "y", "x"])
-        found.loc[twice, "reason"] = "an earlier row stands at the same place"
     for i, table in enumerate(tables):
         if table.kept is not None:
             here = (found["table"] == i) & ~found["row"].isin(table.kept) & (found["reason"] == "")
@@ -136,7 +141,9 @@ def sites(tables: Sequence[Particles], files: Sequence[Path], cutting: Cutting) 
     return found[SITE].sort_values("file", kind="stable", ignore_index=True), grids
 
 
-def _of_tomograms(i: int, table: Particles, grids: dict[str, Grid], cutting: Cutting) -> pd.DataFrame:
+def _of_tomograms(
+    i: int, table: Particles, homes: dict[str, Path | None], grids: dict[str, Grid], cutting: Cutting
+) -> pd.DataFrame:
     rows = table.rows
     found = pd.DataFrame(
         {"table": i, "row": np.arange(len(rows)), "tomogram": rows["tomogram"], "class": rows["class"]}
@@ -145,7 +152,7 @@ def _of_tomograms(i: int, table: Particles, grids: dict[str, Grid], cutting: Cut
     if not np.isfinite(rows[["z", "y", "x"]].to_numpy(float)).all():
         raise BenchError(f"{table.path}: has no coordinates, only boxes; leave --tomograms out")
     for name in rows["tomogram"].unique():
-        path = _file_of(str(name), [Path(file) for file in grids], rows["tomogram"].nunique())
+        path = homes[str(name)]
         which = np.flatnonzero(rows["tomogram"] == name)
         if path is None:
             found.loc[which, "reason"] = f"no tomogram file is called like {name}"
@@ -154,7 +161,7 @@ def _of_tomograms(i: int, table: Particles, grids: dict[str, Grid], cutting: Cut
         unit = cutting.coordinates_voxel_size_in_angstroms
         found.loc[which, ["z", "y", "x"]] = table.places(which, grid.shape, grid.voxel_size_in_angstroms, unit)
         found.loc[which, "file"] = str(path)
-        found.loc[which, "tomogram"] = name or volume.stem(path)
+        found.loc[which, "tomogram"] = volume.stem(path)
     if (found["file"] == "").all():
         names = ", ".join(rows["tomogram"].unique()[:3])
         files = ", ".join(Path(file).name for file in list(grids)[:3])
@@ -164,19 +171,38 @@ def _of_tomograms(i: int, table: Particles, grids: dict[str, Grid], cutting: Cut
     return found
 
 
-def _file_of(name: str, files: list[Path], n_names: int) -> Path | None:
-    """The file of a tomogram: of the same name, or the one whose name holds it or is held by it, or the only one."""
-    if len(files) == 1 and n_names == 1:
-        return files[0]
-    plain = volume.stem(Path(name))
+def file_of(name: str, files: list[Path], lone: bool = False) -> Path | None:
+    """The file of a tomogram: of the same name, or the one whose name holds it, or is held by it, as whole words.
+
+    lone: no other tomogram is named, so that a lone file is its, whatever it is called.
+    """
+    plain = volume.stem(Path(name.removesuffix(".tomostar")))
+    if not plain:
+        return files[0] if len(files) == 1 else None
     same = [path for path in files if volume.stem(path) == plain]
-    alike = [path for path in files if plain and (plain in volume.stem(path) or volume.stem(path) in plain)]
+    alike = [path for path in files if _holds(volume.stem(path), plain) or _holds(plain, volume.stem(path))]
     for found in (same, alike):
         if len(found) == 1:
             return found[0]
         if found:
             raise BenchError(f"tomogram {name}: {found[0].name} and {found[1].name} could be it; rename one")
-    return None
+    return files[0] if lone and len(files) == 1 else None
+
+
+def assumed(tables: Sequence[Particles], files: Sequence[Path]) -> str:
+    """A remark where a lone tomogram is taken for a lone file of another name, else ""."""
+    names = {str(name) for table in tables for name in table.rows["tomogram"]}
+    if len(names) == len(files) == 1 and not file_of(name := names.pop(), list(files)):
+        return f"the table's tomogram {name} is taken to be {files[0].name}"
+    return ""
+
+
+def _holds(long: str, short: str) -> bool:
+    """Whether the words and numbers of `short` stand in `long` in one piece: TS_1 in bin4_TS_01, not in TS_10."""
+    words, wanted = (
+        [str(int(w)) if w.isdigit() else w.lower() for w in re.findall(r"[0-9]+|[^\W\d_]+", s)] for s in (long, short)
+    )
+    return any(words[i : i + len(wanted)] == wanted for i in range(len(words) - len(wanted) + 1))
 
 
 def _of_images(i: int, table: Particles) -> pd.DataFrame:
@@ -201,6 +227,15 @@ def _box_file(table: Path, image: str) -> Path | None:
         raise BenchError(f"{table}: {image} is a stack of images, not a box; add --tomograms to cut boxes anew")
     folders = [table.absolute().parent, *list(table.absolute().parents)[1:6], Path.cwd()]
     return next((folder / image for folder in folders if image and (folder / image).is_file()), None)
+
+
+def distinct(found: pd.DataFrame) -> pd.DataFrame:
+    """The sites with a reason for each whose voxels an earlier one has: it would be in training and test."""
+    kept = found["reason"] == ""
+    same = found.loc[kept].round({"z": 0, "y": 0, "x": 0}).duplicated(["file", "z", "y", "x"])
+    reasons = found["reason"].copy()
+    reasons[same.index[same]] = "an earlier row cuts the same voxels"
+    return found.assign(reason=reasons)
 
 
 def beside(found: pd.DataFrame, grids: dict[str, Grid], cutting: Cutting) -> pd.DataFrame:
@@ -256,33 +291,40 @@ def cut_all(
     A site without coordinates is the middle of its file. One whose box is blank or holds NaN gives none.
     """
     n, box = len(wanted), cutting.box
-    made = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(n, box, box, box))
     good, size = np.zeros(n, dtype=bool), 0.0
-    for i, (file, place) in enumerate(zip(wanted["file"], wanted[["z", "y", "x"]].to_numpy(float))):
-        voxels, voxel_size = _opened(Path(file), cutting.tomogram_voxel_size_in_angstroms)
-        ratio = cutting.ratio(voxel_size)
-        centre = place if np.isfinite(place).all() else np.array(voxels.shape) // 2.0
-        if not inside(centre[None], voxels.shape, box, ratio)[0]:
-            sides = "×".join(map(str, voxels.shape))
-            raise BenchError(f"{file}: {sides} voxels are too few for a box of {box}; choose a smaller --box")
-        cube = normalised(cut(voxels, centre, box, ratio), cutting.contrast)
-        size = cutting.voxel_size_in_angstroms or voxel_size
-        if cube is not None:
-            made[good.sum()] = cube
-            good[i] = True
-        report(i + 1, n)
-    made.flush()
-    del made
-    _shorten(path, int(good.sum()), box)
+    with path.open("wb") as handle:
+        _head(handle, n, box)
+        for i, (file, place) in enumerate(zip(wanted["file"], wanted[["z", "y", "x"]].to_numpy(float))):
+            cube, own = _cut_one(Path(file), place, cutting)
+            if i and not cutting.voxel_size_in_angstroms and abs(own - size) > 0.01 * size:
+                raise BenchError(
+                    f"{file}: voxels of {own:g} Å, in other files {size:g} Å; add --voxel-size-in-angstroms"
+                )
+            size = cutting.voxel_size_in_angstroms or own
+            if cube is not None:
+                handle.write(cube.tobytes())
+                good[i] = True
+            report(i + 1, n)
+        handle.seek(0)
+        _head(handle, int(good.sum()), box)
     return good, size
 
 
-def _shorten(path: Path, n: int, box: int) -> None:
-    """Keep the first `n` boxes of a .npy file."""
-    with path.open("r+b") as handle:
-        shape = {"descr": "<f4", "fortran_order": False, "shape": (n, box, box, box)}
-        np.lib.format.write_array_header_1_0(handle, shape)
-        handle.truncate(handle.tell() + 4 * n * box**3)
+def _cut_one(file: Path, place: Array, cutting: Cutting) -> tuple[FloatArray | None, float]:
+    """The box at a place, or in the middle of a file where it is NaN; and the file's voxel size in Å."""
+    voxels, voxel_size = _opened(file, cutting.tomogram_voxel_size_in_angstroms)
+    ratio, box = cutting.ratio(voxel_size), cutting.box
+    centre = place if np.isfinite(place).all() else np.array(voxels.shape) // 2.0
+    if not inside(centre[None], voxels.shape, box, ratio)[0]:
+        sides = "×".join(map(str, voxels.shape))
+        raise BenchError(f"{file}: {sides} voxels are too few for a box of {box}; choose a smaller --box")
+    return normalised(cut(voxels, centre, box, ratio), cutting.contrast), voxel_size
+
+
+def _head(handle: IO[bytes], n: int, box: int) -> None:
+    """The header of a .npy file of `n` boxes; as long for any n."""
+    shape = {"descr": "<f4", "fortran_order": False, "shape": (n, box, box, box)}
+    np.lib.format.write_array_header_1_0(handle, shape)
 
 
 def labelled(names: Sequence[str]) -> tuple[IntArray, tuple[str, ...]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -58,8 +59,10 @@ class Predictor:
 def choose(store: Store, method: str | None, fraction: float | None, seed: int | None, protocol: str | None) -> str:
     """The key of a finished trial with these properties: of the most labels, then of the lowest validation loss.
 
-    Raises BenchError where there is none. The test scores take no part.
+    Of the data set that the folder's last run was on. Raises BenchError where there is none. The test scores take no
+    part.
     """
+    last = store.last_planned()
     found = []
     for key, record in store.records().items():
         trial = Trial.from_dict(record["trial"])
@@ -67,6 +70,8 @@ def choose(store: Store, method: str | None, fraction: float | None, seed: int |
         if record["status"] != "done" or "validation_nll" not in record.get("checkpoint", {}):
             continue
         if not all(wanted) or protocol not in (None, trial.protocol):
+            continue
+        if trial.fingerprint != last:
             continue
         if method is None and registry.method(trial.method).is_control:
             continue
@@ -128,3 +133,24 @@ def rows(
             for row, prediction in zip(wanted["row"].to_numpy()[good], predictor.name(Feed(boxes))):
                 said[row] = prediction
     return said
+
+
+def check_output(table: Particles, out: Path) -> None:
+    """Raise BenchError where the answer cannot be written: before the work, not after."""
+    wanted = ".csv" if table.path.is_dir() else Path(table.path.name.lower().removesuffix(".gz")).suffix
+    if Path(out.name.lower().removesuffix(".gz")).suffix != wanted:
+        raise BenchError(f"{out}: the table comes back in its own format; end the name in {wanted}")
+    table.annotated([Prediction(NONE, 0, 0.0, 0.0)] * len(table))
+
+
+def write(table: Particles, said: Sequence[Prediction], out: Path) -> None:
+    """The table with its predictions, whole or not at all; compressed where the name ends in .gz."""
+    text = table.annotated(said)
+    try:
+        content = text.encode(table.encoding)
+    except UnicodeEncodeError:  # a class that the table's own letters cannot spell
+        content = text.encode()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    aside = out.with_name(f".{out.name}.part")
+    aside.write_bytes(gzip.compress(content) if out.name.endswith(".gz") else content)
+    aside.replace(out)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 from bench import paper
-from bench.results import CELL, COMPARISON, Store, write_atomically
+from bench.cache import write_atomically
+from bench.results import CELL, COMPARISON, Store
 from bench.statistics import cells, paired_differences
 from bench.tables import Table, accuracy_table, comparison_title, reconstruction_table
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import time
 from dataclasses import asdict, replace
@@ -17,7 +16,7 @@ from filelock import FileLock, Timeout
 from safetensors.torch import save_file
 
 from bench import __version__
-from bench.cache import digest
+from bench.cache import digest, write_atomically
 from bench.errors import BenchError
 from bench.volume import FloatArray
 
@@ -87,6 +86,11 @@ class Store:
         last = {trial.key(): asdict(trial) for trial in trials}
         kept = {key: trial for key, trial in self._planned().items() if self.read(key) is not None}
         write_atomically(self.folder / "plan.json", json.dumps(kept | last, indent=1))
+
+    def last_planned(self) -> str:
+        """The fingerprint of the data of the last `bench run` here."""
+        planned = self._planned()
+        return str(list(planned.values())[-1]["fingerprint"]) if planned else ""
 
     def request(self, options: dict[str, Any] | None = None) -> dict[str, Any]:
         """The options of the last `bench run` here, written where given."""
@@ -177,20 +181,6 @@ def read_rows(path: Path) -> pd.DataFrame:
     if lacking:
         raise BenchError(f"{path}: lacks the columns {', '.join(lacking)}; name a rows.csv that bench wrote")
     return rows
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file that readers see whole or not at all."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with aside.open("w") as handle:
-            handle.write(text)
-            handle.flush()
-            os.fsync(handle.fileno())
-        aside.replace(path)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -28,7 +28,7 @@ class Split:
     validation: IntArray
     validation_labelled: IntArray
     test: IntArray
-    by: str  # "particle", "tomogram", or "tomogram, validation by particle"
+    by: str  # "particle", "tomogram", or which of the two with the reason
 
     def hash(self) -> str:
         """Names this split in the rows; equal splits have equal hashes."""
@@ -53,12 +53,16 @@ def make_split(
     tomograms are kept whole, it is left out if it lies in another side's.
     fraction: labelled volumes in % of the training set's known ones, None for a method without labels;
     validation_share: part of the label budget that is spent on validation, None to leave every validation volume
-    labelled, outside the budget. Tomograms are kept whole where there are two or more.
+    labelled, outside the budget. Tomograms are kept whole where each class lies in two or more.
     Raises BenchError where a class would be left without a label.
     """
     rng = numpy_generator(seed, "split")
     everything, unknown = np.flatnonzero(labels != UNLABELLED), np.flatnonzero(labels == UNLABELLED)
-    if tomogram_ids is not None and len(np.unique(tomogram_ids[everything])) > 1:
+    known_ids = None if tomogram_ids is None else tomogram_ids[everything]
+    spread = known_ids is not None and all(
+        len(np.unique(known_ids[labels[everything] == c])) > 1 for c in np.unique(labels[everything])
+    )
+    if tomogram_ids is not None and spread:
         outside, test = _split_tomograms(everything, labels, tomogram_ids, test_share, rng)
         try:
             train, validation = _split_tomograms(outside, labels, tomogram_ids, VALIDATION_SHARE, rng)
@@ -71,7 +75,7 @@ def make_split(
     else:
         outside, test = _split_classes(everything, labels, test_share, rng)
         train, validation = _split_classes(outside, labels, VALIDATION_SHARE, rng)
-        by = "particle"
+        by = "particle" if known_ids is None else "particle, a class has one tomogram only"
     # Fixed orders, one a class: a smaller fraction takes a shorter prefix, so that the subsets nest.
     labelled: list[IntArray] = []
     validation_labelled: list[IntArray] = []

@@ -9,8 +9,9 @@ from pathlib import Path
 import pandas as pd
 
 from bench import paper
+from bench.cache import write_atomically
 from bench.protocol import PROTOCOLS
-from bench.results import COMPARISON, write_atomically
+from bench.results import COMPARISON
 from bench.statistics import cells, precision
 
 PAPER_SETS = ("paper's real set", "paper's simulated set")

@@ -80,6 +80,9 @@ class Noble(Dataset):
     def _read(self, folder: Path) -> tuple[np.ndarray, float, StrArray | None]:
         if _holds(folder) == SET:
             made = Subtomograms.open(folder)
+            if len(made.class_names) > 1:
+                names = ", ".join(made.class_names)
+                raise BenchError(f"{folder}: holds {names}; the set wants one class a folder, and no background")
             ids = None if made.tomogram_ids is None else made.tomogram_ids[: self.per_class]
             named = None if ids is None else np.array([f"{folder.name}/{one}" for one in ids])
             return np.array(made.volumes[: self.per_class]), made.voxel_size_in_angstroms, named

@@ -35,12 +35,14 @@ class Rim(Method):
 class RimNetwork(ClassifierNetwork):
     """Encoder3D's convolutions and Classifier3D on a volume of which the inscribed ball is blanked."""
 
+    rim: Tensor  # (n, n, n), bool
+
     def __init__(self, backbone: Backbone) -> None:
         super().__init__(backbone)
         n = backbone.side
         along = torch.arange(n) - (n - 1) / 2
         radius = (along[:, None, None] ** 2 + along[:, None] ** 2 + along**2).sqrt()
-        self.register_buffer("rim", radius > n / 2, persistent=False)  # (n, n, n)
+        self.register_buffer("rim", radius > n / 2, persistent=False)
 
     def shown(self, volumes: Tensor) -> Tensor:
         """(b, 1, n, n, n) → the rim on its own grey scale, mean 0 and variance 1, and 0 inside.

@@ -15,7 +15,7 @@ from bench import particles, volume
 from bench.crop import cut, normalised
 from bench.dataset import UNLABELLED, Subtomograms
 from bench.errors import BenchError
-from bench.extract import BACKGROUND, Cutting, labelled
+from bench.extract import BACKGROUND, Cutting, file_of, labelled
 
 TOMOGRAM = DATA / "tomograms/empiar11658_tomo171_bin4.mrc.gz"
 RIBOSOMES = DATA / "tomograms/empiar11658_tomo171_80S.csv"
@@ -187,7 +187,7 @@ def test_real_ribosomes_are_dark_and_centred(bench: Bench, tmp_path: Path) -> No
         "data", "extract", "--table", RIBOSOMES, "--tomograms", TOMOGRAM, "--box", 28, "--out", tmp_path / "set"
     )
     made = Subtomograms.open(tmp_path / "set")
-    assert (code, "Careful" in out) == (0, False)
+    assert (code, "mean box" in out, "is taken to be" in out) == (0, False, True)
     assert len(made.volumes) + len(pd.read_csv(tmp_path / "set/dropped.csv")) == len(particles.read(RIBOSOMES)) == 268
     mean = made.mean(np.arange(len(made.volumes)))  # bright by now: the tomogram's is dark
     centre = np.array(
@@ -241,3 +241,47 @@ def test_pick_match_extract_by_hand(bench: Bench, tmp_path: Path, rng: np.random
         code, _, err = bench(*wrong)
         assert (code, err.count("\n")) == (2, 1), wrong
     assert not (tmp_path / "a.star").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "files", "found"),
+    [
+        ("TS_1", ["TS_1.mrc", "TS_10.mrc"], "TS_1.mrc"),
+        ("TS_1", ["TS_10.mrc", "TS_11.mrc"], None),
+        ("1", ["tomo_21.mrc", "tomo_03.mrc"], None),
+        ("3", ["tomo_21.mrc", "tomo_03.mrc"], "tomo_03.mrc"),
+        ("TS_10.tomostar", ["TS_1.mrc", "TS_10.mrc"], "TS_10.mrc"),
+        ("tomos/t1.mrc", ["t1.rec", "t2.rec"], "t1.rec"),
+        ("t2", ["t1.mrc"], None),
+        ("", ["t1.mrc"], "t1.mrc"),
+    ],
+)
+def test_a_tomograms_file_is_found_by_whole_words(name: str, files: list[str], found: str | None) -> None:
+    path = file_of(name, [Path(file) for file in files])
+    assert (path.name if path else None) == found
+
+
+def test_one_tomogram_has_one_id_and_no_box_twice(bench: Bench, planted: tuple[Path, pd.DataFrame]) -> None:
+    folder, table = planted
+    one = table[table["tomogram"] == "one"]
+    one.to_csv(folder / "a.csv", index=False)
+    shifted = one.assign(tomogram="tomos/one.mrc", x_angstrom=one["x_angstrom"].round(-1) // 5 * 5)
+    shifted.assign(x_angstrom=one["x_angstrom"]).to_csv(folder / "b.csv", index=False)
+    both = ["--table", folder / "a.csv", "--table", f"other={folder / 'b.csv'}"]
+    files = ["--tomograms", folder / "tomograms", "--box", 9, "--out", folder / "set"]
+    assert bench("data", "extract", *both, *files)[0] == 0
+    made = Subtomograms.open(folder / "set")
+    assert made.tomogram_ids is not None
+    assert (set(made.tomogram_ids), len(made.volumes)) == ({"one"}, 12)
+    # another request is another recipe, whatever the names of its files
+    assert bench("data", "extract", *both[:2], *files)[0] == 2
+
+
+def test_tomograms_of_two_voxel_sizes_are_not_mixed(bench: Bench, planted: tuple[Path, pd.DataFrame]) -> None:
+    folder, table = planted
+    coarse = volume.read(folder / "tomograms/two.mrc").voxels
+    (folder / "tomograms/two.mrc").unlink()
+    volume.write(folder / "tomograms/two.mrc", coarse, 10.0)
+    code, _, err = _extract(bench, folder, table)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "--voxel-size-in-angstroms" in err

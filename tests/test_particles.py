@@ -148,6 +148,8 @@ def test_dynamos_first_voxel_is_1_and_its_angles_are_zxz(tmp_path: Path) -> None
     turns = [Rotation.from_euler("ZYZ", a, degrees=True) for a in (found, [[-40, 30, 100]])]
     assert (turns[0] * turns[1].inv()).magnitude()[0] == pytest.approx(0, abs=1e-6)
     assert read.annotated(_said(1)) == path.read_text().rstrip("\n") + " 1 0.9000 0.7500\n"
+    numbered = read.annotated([Prediction("2", 1, 0.9, 0.75)])  # a class that is a number is itself
+    assert numbered == path.read_text().rstrip("\n") + " 2 0.9000 0.7500\n"
 
 
 def test_copicks_matrix_takes_the_reference_to_the_particle(tmp_path: Path) -> None:
@@ -217,6 +219,18 @@ def test_a_bad_table_is_refused_in_one_line(tmp_path: Path, name: str, text: str
     with pytest.raises(BenchError, match=says) as caught:
         particles.read(_write(tmp_path, name, text))
     assert "\n" not in str(caught.value)
+
+
+def test_awkward_names_come_back_as_they_were(tmp_path: Path) -> None:
+    odd = [Prediction(name, 1, 0.5, 0.5) for name in ('80S "ribo" x', 'it\'s, both "so"')]
+    star = particles.read(_write(tmp_path, "a.star", STAR.replace(" TS_1 ", " data_1 ")))
+    assert star.rows["tomogram"].tolist() == ["data_1", "TS 2"]
+    again = particles.read(_write(tmp_path, "b.star", star.annotated(odd)), "subtomobenchClass")
+    assert again.rows["class"].tolist() == ['80S "ribo" x', "it's, both 'so'"]
+    table = particles.read(_write(tmp_path, "a.csv", CSV))
+    assert pd.read_csv(_write(tmp_path, "b.csv", table.annotated(odd)))["predicted_class"].tolist() == [
+        p.name for p in odd
+    ]
 
 
 def test_predictions_are_not_put_into_a_table_twice(tmp_path: Path) -> None:

@@ -82,10 +82,11 @@ def test_tomograms_stay_whole(labels: np.ndarray, rng: np.random.Generator) -> N
     assert len(split.test) / len(labels) == pytest.approx(0.4, abs=0.1)
 
 
-def test_tomograms_that_cannot_be_divided_are_refused() -> None:
+def test_a_class_of_one_tomogram_is_divided_by_particle_and_the_row_says_so() -> None:
     labels = np.repeat([0, 1], 50)
-    with pytest.raises(BenchError, match="tomograms"):
-        make_split(labels, 20.0, 0, 0.5, 0.2, np.where(labels == 0, "a", "b"))
+    split = make_split(labels, 20.0, 0, 0.3, 0.2, np.where(labels == 0, "a", "b"))
+    assert split.by == "particle, a class has one tomogram only"
+    assert all((labels[part] == c).any() for part in (split.train, split.test) for c in (0, 1))
 
 
 def test_a_fraction_that_leaves_a_class_without_a_label_is_refused() -> None:

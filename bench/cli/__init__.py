@@ -169,13 +169,18 @@ def predict(
         raise BenchError(f"{out}: exists; choose another --out, or move it")
     store = Store(results)
     predictor = prediction.load(store, prediction.choose(store, method, fraction, seed, protocol))
-    reporter.say(f"Named by {predictor.trial.label()}; classes: {', '.join(predictor.class_names)}")
+    reporter.say(
+        f"Named by {predictor.trial.dataset}, {predictor.trial.label()}; classes: {', '.join(predictor.class_names)}"
+    )
     (read,) = extract.read_tables([table])
+    prediction.check_output(read, target)
     how = extract.Cutting(box=predictor.side, voxel_size_in_angstroms=predictor.voxel_size_in_angstroms, **cutting)
+    files = extract.files(tomograms)
+    if remark := extract.assumed([read], files):
+        reporter.say(f"Careful: {remark}")
     with reporter.progress("Cutting and naming", 1.0) as meter:
-        said = prediction.rows(predictor, read, extract.files(tomograms), how, lambda i, of: meter.to(i / of))
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(read.annotated(said).encode(read.encoding))
+        said = prediction.rows(predictor, read, files, how, lambda i, of: meter.to(i / of))
+    prediction.write(read, said, target)
     counts = {name: sum(p.name == name for p in said) for name in dict.fromkeys(p.name for p in said)}
     reporter.say(f"{len(said)} rows: " + ", ".join(f"{name} {n}" for name, n in counts.items()))
     if "none" in counts:

@@ -77,10 +77,11 @@ def extract_(
 
     reporter = Reporter()
     read = extract.read_tables(tables, class_column, Path(keep) if keep else None)
+    files = extract.files(tomograms)
+    if remark := extract.assumed(read, files):
+        reporter.say(f"Careful: {remark}")
     with reporter.progress("Extracting", 1.0) as meter:
-        done = export.subtomograms(
-            read, extract.files(tomograms), extract.Cutting(**cutting), Path(out), lambda i, of: meter.to(i / of)
-        )
+        done = export.subtomograms(read, files, extract.Cutting(**cutting), Path(out), lambda i, of: meter.to(i / of))
     counts = dict(zip(done.made.class_names, done.made.counts().tolist()))
     unknown = len(done.made.labels) - sum(counts.values())
     counts |= {"no class": unknown} if unknown else {}
@@ -152,7 +153,7 @@ def match(tomogram: Path, template: str, near: str | None, voxel_size: float, ou
     export.new_table(Path(out))
     reporter, read = Reporter(), volume.mapped(tomogram, voxel_size)
     density = export.template(Path(template), read.voxel_size_in_angstroms)
-    places = export.places(Path(near), read) if near else None
+    places = export.places(Path(near), tomogram, read) if near else None
     with reporter.progress("Matching", 1.0) as meter:
         found = picking.match(*read, density, near=places, **how, report=lambda i, of: meter.to(i / of))
     export.picks(found, read, tomogram, how["contrast"], 2 * radius_in_angstroms(density), Path(out))

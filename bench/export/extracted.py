@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from bench import extract, figures
-from bench.cache import digest, file_digest
+from bench.cache import digest, write_atomically
 from bench.dataset import UNLABELLED, Report, Subtomograms, silent
 from bench.errors import BenchError
 from bench.export.folder import claim
@@ -46,13 +47,17 @@ def subtomograms(
     contact_sheet.png, mean.png, manifest.json. A finished folder of the same recipe is left as it is; raises BenchError
     where `out` holds anything else, or no box is left.
     """
-    sources = [[str(t.path), file_digest(t.path) if t.path.is_file() else len(t)] for t in tables]
-    recipe = {"cutting": asdict(cutting), "tables": sources, "tomograms": [[str(f), f.stat().st_size] for f in files]}
+    sources = [[str(t.path), hashlib.sha256(t.chosen().encode()).hexdigest()] for t in tables]
+    recipe = {
+        "cutting": asdict(cutting),
+        "tables": sources,
+        "tomograms": [[str(f), f.stat().st_size, f.stat().st_mtime_ns] for f in files],
+    }
     if out.is_dir() and any(out.iterdir()) and not (out / "manifest.json").exists():
         raise BenchError(f"{out}: holds other files; choose another --out")
     claim(out, recipe)
     manifest = {"recipe": recipe, "recipe_hash": digest(recipe), "conventions": CONVENTIONS}
-    (out / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
+    write_atomically(out / "manifest.json", json.dumps(manifest, indent=1) + "\n")
     if not (out / "meta.json").exists():
         try:
             _cut(tables, files, cutting, out, report)
@@ -67,6 +72,7 @@ def subtomograms(
 
 def _cut(tables: list[Particles], files: list[Path], cutting: Cutting, out: Path, report: Report) -> None:
     found, grids = extract.sites(tables, files, cutting)
+    found = extract.distinct(found)
     kept, dropped = (found[(found["reason"] == "") == wanted].copy() for wanted in (True, False))
     if not len(kept):
         raise BenchError(f"{tables[0].path}: no row gives a box; the first: {dropped['reason'].iloc[0]}")

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bench import figures, particles, volume
+from bench import extract, figures, particles, volume
 from bench.errors import BenchError
 from bench.simulation import Density, potential, structure
 from bench.volume import Mapped
@@ -27,6 +27,8 @@ def new_table(path: Path) -> None:
 
 def template(path: Path, voxel_size_in_angstroms: float) -> Density:
     """A density map, or the potential of a structure on a grid half as fine as the tomogram's voxels."""
+    if voxel_size_in_angstroms <= 0:
+        raise BenchError("the tomogram's header has no voxel size; add --tomogram-voxel-size-in-angstroms")
     if path.name.lower().endswith(structure.SUFFIXES):
         return potential(structure.read(path), voxel_size_in_angstroms / 2)
     voxels, voxel_size = volume.read(path)
@@ -35,10 +37,15 @@ def template(path: Path, voxel_size_in_angstroms: float) -> Density:
     return Density(volume.stem(path), voxels.clip(0), voxel_size)
 
 
-def places(path: Path, tomogram: Mapped) -> npt.NDArray[np.float64]:
-    """(z, y, x) of every row of a table in voxels of a tomogram, (n, 3)."""
+def places(path: Path, tomogram: Path, read: Mapped) -> npt.NDArray[np.float64]:
+    """(z, y, x) of a table's rows for a tomogram in its voxels, (n, 3); raises BenchError where there is none."""
     table = particles.read(path)
-    return table.places(np.arange(len(table)), tomogram.voxels.shape, tomogram.voxel_size_in_angstroms)
+    which = np.array(
+        [i for i, name in enumerate(table.rows["tomogram"]) if extract.file_of(name, [tomogram])], dtype=int
+    )
+    if not len(which):
+        raise BenchError(f"{path}: no row for a tomogram like {tomogram.name}; name the file like the tomogram")
+    return table.places(which, read.voxels.shape, read.voxel_size_in_angstroms)
 
 
 def picks(found: pd.DataFrame, read: Mapped, tomogram: Path, contrast: str, diameter: float, out: Path) -> None:

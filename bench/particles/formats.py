@@ -18,7 +18,7 @@ from scipy.spatial.transform import Rotation
 from bench import volume
 from bench.errors import BenchError
 from bench.particles import relion
-from bench.particles.table import ADDED, Particles, Prediction, columns, frame, numbers, relion_from_zxz
+from bench.particles.table import ADDED, NONE, Particles, Prediction, columns, frame, numbers, relion_from_zxz
 
 LARGEST = 1 << 31  # bytes of text
 DYNAMO_SHIFT, DYNAMO_ANGLES, DYNAMO_PLACE = [3, 4, 5], [6, 7, 8], [23, 24, 25]  # columns, from 0
@@ -136,10 +136,15 @@ def _csv(path: Path, lines: list[str], class_column: str) -> Particles:
         added = [f"predicted_{name.lower()}" for name in ADDED]
         if added[0] in lower:
             raise BenchError(f"{path}: has predictions already; predict on the table without them")
-        quoted = [[f'"{v}"' if comma in v or '"' in v else v for v in column] for column in columns(predictions)]
+        quoted = [[_cell(value, comma) for value in column] for column in columns(predictions)]
         return _appended(lines, ends, [added, *zip(*quoted)], comma)
 
     return Particles(path, rows, annotated=annotated)
+
+
+def _cell(value: str, comma: str) -> str:
+    doubled = value.replace('"', '""')
+    return f'"{doubled}"' if comma in value or '"' in value else value
 
 
 def _copick(path: Path, lines: list[str], _class_column: str) -> Particles:
@@ -218,8 +223,13 @@ def _cells(path: Path, lines: list[str], n_columns: int | None) -> tuple[list[in
 
 
 def _as_numbers(lines: list[str], ends: list[int], predictions: Sequence[Prediction]) -> str:
-    """For a table of numbers: the class by its number."""
-    added = [(str(p.number), f"{p.probability:.4f}", f"{p.confidence:.4f}") for p in predictions]
+    """For a table of numbers: the class itself where it is one, else its place in the list of classes, from 1."""
+    said = {p.name for p in predictions} - {NONE}
+    named = all(name.lstrip("-").isdigit() for name in said)
+    added = [
+        (p.name if named and p.name != NONE else str(p.number), f"{p.probability:.4f}", f"{p.confidence:.4f}")
+        for p in predictions
+    ]
     return _appended(lines, ends, added, " ")
 
 

@@ -31,21 +31,23 @@ def read(path: Path, lines: list[str], class_column: str) -> Particles:
         values = texts(label)
         return None if values is None else numbers(path, label, values)
 
-    unit = _unit(path, lines, found, block)
+    unit = _unit(path, lines, found, block, "rlnTomoTiltSeriesPixelSize")
+    # Before RELION 4 coordinates are voxels of the tomogram, whatever the boxes' own pixel is; origins are in Å.
+    pixel = np.where(np.isnan(unit), _unit(path, lines, found, block, "rlnImagePixelSize"), unit)
     n, centred = len(block.row_lines), "rlnCenteredCoordinateXAngst" in block.labels
     if centred:
-        unit = np.ones(n)
+        unit = pixel = np.ones(n)
     zyx = np.full((n, 3), np.nan)
     for i, axis in enumerate("ZYX"):
         at = column(f"rlnCenteredCoordinate{axis}Angst" if centred else f"rlnCoordinate{axis}")
         if at is not None:
             in_angstroms, in_pixels = column(f"rlnOrigin{axis}Angst"), column(f"rlnOrigin{axis}")
             if in_angstroms is not None:
-                if np.isnan(unit).any() and in_angstroms.any():
+                if np.isnan(pixel).any() and in_angstroms.any():
                     raise BenchError(
                         f"{path}: origins in Å, but no pixel size for the coordinates; add an optics group"
                     )
-                at = at - in_angstroms / np.where(np.isnan(unit), 1.0, unit)
+                at = at - in_angstroms / np.where(np.isnan(pixel), 1.0, pixel)
             elif in_pixels is not None:
                 at = at - in_pixels
             zyx[:, i] = at
@@ -76,8 +78,8 @@ def read(path: Path, lines: list[str], class_column: str) -> Particles:
     return Particles(path, rows, centred, annotated)
 
 
-def _unit(path: Path, lines: list[str], found: list[star.Block], block: star.Block) -> Floats:
-    """Å a unit of rlnCoordinate, one a row: the tilt series' pixel (RELION 4) or the particle's; NaN where not said."""
+def _unit(path: Path, lines: list[str], found: list[star.Block], block: star.Block, label: str) -> Floats:
+    """Å a pixel, one a row: the rows' own, else that of `label` in data_optics; NaN where neither is said."""
     own = star.column(path, lines, block, "rlnPixelSize") or star.column(path, lines, block, "rlnDetectorPixelSize")
     if own is not None:
         size = numbers(path, "pixel size", own)
@@ -90,14 +92,13 @@ def _unit(path: Path, lines: list[str], found: list[star.Block], block: star.Blo
     groups = star.column(path, lines, block, "rlnOpticsGroup")
     if optics is not None and groups is not None:
         names = star.column(path, lines, optics, "rlnOpticsGroup") or []
-        for label in ("rlnTomoTiltSeriesPixelSize", "rlnImagePixelSize"):
-            sizes = star.column(path, lines, optics, label)
-            if sizes is not None:
-                known = dict(zip(names, numbers(path, label, sizes)))
-                missing = sorted({group for group in groups if group not in known})
-                if missing:
-                    raise BenchError(f"{path}: optics group {missing[0]} is not in data_optics; add it there")
-                return _positive(path, np.array([known[group] for group in groups]))
+        sizes = star.column(path, lines, optics, label)
+        if sizes is not None:
+            known = dict(zip(names, numbers(path, label, sizes)))
+            missing = sorted({group for group in groups if group not in known})
+            if missing:
+                raise BenchError(f"{path}: optics group {missing[0]} is not in data_optics; add it there")
+            return _positive(path, np.array([known[group] for group in groups]))
     return np.full(len(block.row_lines), np.nan)
 
 

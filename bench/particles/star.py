@@ -45,7 +45,7 @@ def blocks(path: Path, lines: list[str]) -> list[Block]:
         if not text or text.startswith("#"):
             continue
         word = text.split(None, 1)[0]
-        if word.lower().startswith("data_"):
+        if word.lower().startswith("data_") and text.partition("#")[0].strip() == word:
             found.append(Block(word[5:], [], [], [], {}))
             in_loop = False
         elif not found:
@@ -85,7 +85,7 @@ def with_columns(lines: list[str], block: Block, added: dict[str, Sequence[str]]
     after = dict.fromkeys(block.row_lines, "")
     for values in added.values():
         for i, value in zip(block.row_lines, values):
-            after[i] += " " + (f'"{value}"' if not value or re.search(r"[\s'#]", value) else value)
+            after[i] += " " + _quoted(value)
     last = block.label_lines[-1]
     out = []
     for i, line in enumerate(lines):
@@ -95,6 +95,15 @@ def with_columns(lines: list[str], block: Block, added: dict[str, Sequence[str]]
             first = len(block.labels) + 1
             out += [f"_{label} #{first + k} {end or chr(10)}" for k, label in enumerate(added)]
     return "".join(out)
+
+
+def _quoted(value: str) -> str:
+    """A value as one token; where it holds both kinds of quotes, the double ones become single."""
+    if value and not re.search(r"[\s'\"#]", value):
+        return value
+    if '"' not in value:
+        return f'"{value}"'
+    return f"'{value}'" if "'" not in value else '"' + value.replace('"', "'") + '"'
 
 
 def _ending(line: str) -> tuple[str, str]:

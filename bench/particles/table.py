@@ -64,6 +64,11 @@ class Particles:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def chosen(self) -> str:
+        """The rows, and which of them are kept, as text: equal for equal requests."""
+        kept = "all" if self.kept is None else ",".join(map(str, sorted(self.kept)))
+        return f"{kept}\n{self.rows.to_csv(index=False)}"
+
     def places(
         self, which: npt.NDArray[np.intp], shape: tuple[int, ...], voxel_size: float, unit: float = 0.0
     ) -> npt.NDArray[np.float64]:
