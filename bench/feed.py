@@ -49,7 +49,16 @@ class Feed:
 
     def only(self, which: Tensor) -> Feed:
         """The feed of rows `which`: indices or a mask."""
-        return Feed(self._rows, self._index[which.cpu()], self._mean, self._deviation, self._device)
+        return self.at(self._index[which.cpu()])
+
+    @property
+    def index(self) -> Tensor:
+        """Which rows of the array this feed gives, (m,)."""
+        return self._index
+
+    def at(self, index: Tensor) -> Feed:
+        """The feed of rows `index` of the array itself, those that this one gives or not."""
+        return Feed(self._rows, index, self._mean, self._deviation, self._device)
 
     def batches(self, size: int) -> Iterator[Tensor]:
         """All rows in order, `size` at a time."""

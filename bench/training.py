@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from bench.augment import wedge_preserving_views
 from bench.cache import Cache, code_digest, digest
+from bench.checkpoint import Checkpoints, State, global_randomness, set_global_randomness
 from bench.feed import Feed
 from bench.networks import Backbone, initialise
 from bench.protocol import Budget
@@ -28,6 +29,9 @@ from bench.split import UNLABELLED
 
 EVALUATION_BATCH = 128
 CHECKS_PER_EPOCH = 4  # validations an epoch where steps are equal for all
+
+_COUNTED = ("epochs_done", "steps_done", "best_loss", "checks_since_best")
+_COUNTED_BY_TRAINER = ("seconds", "steps", "volumes_seen")
 
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
 Weights = dict[str, Tensor]
@@ -124,12 +128,14 @@ class Trainer:
     n_train: int  # volumes in the whole training part, labelled or not
     cache: Cache
     data_key: str  # what the training and validation volumes are, for the cache
+    checkpoints: Checkpoints = field(default_factory=Checkpoints)
     rehearsal: bool = False  # time two steps of each stage instead of training it
     shared_seconds: dict[str, float] = field(default_factory=dict)  # of a rehearsal: what trials share
     seconds: float = 0.0
     steps: int = 0
     volumes_seen: int = 0
     history: list[Check] = field(default_factory=list)
+    runs: int = 0  # trainings begun
 
     @property
     def steps_per_epoch(self) -> int:
@@ -169,33 +175,44 @@ class Trainer:
         run.train_on(data)
         return run
 
-    def shared(self, name: str, make: Callable[[], Weights], share: float = 1.0) -> Weights:
+    def shared(self, name: str, make: Callable[[Trainer], Weights], share: float = 1.0) -> Weights:
         """What `make` trains, once a seed: later trials (other fractions, other methods) read it from the cache.
 
-        `make` must depend on the volumes, the seed, the protocol and the budget only, never on a label.
-        `share` of its cost counts as this trial's. The code that trains it is part of the entry's name.
+        `make` must depend on the volumes, the seed, the protocol and the budget only, never on a label; it gets a
+        trainer of its own, whose checkpoints whoever comes next goes on from. `share` of its cost counts as this
+        trial's. The code that trains it is part of the entry's name.
         """
-        before = (self.seconds, self.steps, self.volumes_seen)
         if self.rehearsal:
-            weights = make()
-            self.shared_seconds[name], self.seconds = self.seconds - before[0], before[0]
+            before = self.seconds
+            weights = make(self)
+            self.shared_seconds[name], self.seconds = self.seconds - before, before
             return weights
 
         def fill(folder: Path) -> None:
-            save_file(make(), folder / "weights.safetensors")
-            took = [now - then for now, then in zip((self.seconds, self.steps, self.volumes_seen), before)]
-            (folder / "cost.json").write_text(json.dumps({"took": took, "history": self.history}))
+            own = replace(
+                self,
+                checkpoints=replace(self.checkpoints, folder=folder / "checkpoint"),
+                seconds=0.0,
+                steps=0,
+                volumes_seen=0,
+                history=[],
+                runs=0,
+            )
+            save_file(make(own), folder / "weights.safetensors")
+            cost = {"took": [own.seconds, own.steps, own.volumes_seen], "history": own.history}
+            (folder / "cost.json").write_text(json.dumps(cost))
+            own.checkpoints.clear()
 
         parts = (asdict(self.rules), asdict(self.budget), asdict(self.backbone), self.seed, self.data_key)
         key = digest(name, *parts, code_digest(sys.modules[make.__module__]))
-        folder = self.cache.entry(name, key, fill)
+        folder = self.cache.entry(name, key, fill, resumable=True)
         cost = json.loads((folder / "cost.json").read_text())
         history = [Check(*row) for row in cost["history"]]
         self.history = history[: math.ceil(share * len(history))]
         seconds, steps, volumes_seen = (share * took for took in cost["took"])
-        self.seconds = before[0] + seconds
-        self.steps = before[1] + round(steps)
-        self.volumes_seen = before[2] + round(volumes_seen)
+        self.seconds += seconds
+        self.steps += round(steps)
+        self.volumes_seen += round(volumes_seen)
         return {k: v.to(self.device) for k, v in load_file(folder / "weights.safetensors").items()}
 
 
@@ -212,6 +229,8 @@ class Run(Generic[NetworkT]):
         learning_rate: float,
     ) -> None:
         self.trainer = trainer
+        self.name = f"{trainer.runs} {name}"
+        trainer.runs += 1
         self.network = network
         self.loss = loss
         self.epochs = epochs
@@ -248,13 +267,20 @@ class Run(Generic[NetworkT]):
     def advance(self, until: float | None = None) -> bool:
         """Train to the next check, at most to `until` epochs; False, with nothing done, once the training is over.
 
-        A check comes after each epoch or, where steps are equal for all, after each quarter of one.
+        A check comes after each epoch or, where steps are equal for all, after each quarter of one. A call that an
+        earlier process had finished is not repeated: the training then stands at once where it stood in that process.
         """
         end = self.epochs if until is None else until
         if self.over(until):
             return False
         if self.trainer.rehearsal:
             self._rehearse(end)
+            return True
+        checkpoints, stage = self.trainer.checkpoints, f"{self.name} {until}"
+        stood = checkpoints.recall(stage)
+        if stood is not None and stood.facts["steps_done"] > self.steps_done:
+            self._restore(stood)
+            checkpoints.note(f"{self.name}: goes on from step {self.steps_done}")
             return True
         began = time.perf_counter()
         batches = self._batches(end)
@@ -266,6 +292,7 @@ class Run(Generic[NetworkT]):
         if losses:
             self._check(float(torch.stack(losses).mean()))
         self.trainer.seconds += time.perf_counter() - began
+        checkpoints.keep(stage, self._state, self.over(until))
         return True
 
     def finish(self, until: float | None = None) -> Run[NetworkT]:
@@ -348,6 +375,56 @@ class Run(Generic[NetworkT]):
             return sum(parts) / len(data.validation_labels)
         logits = in_batches(network.logits, data.validation_volumes.only(known))
         return float(F.cross_entropy(logits, data.validation_labels[known]))
+
+    def _state(self) -> State:
+        """All that `_restore` needs, in copies."""
+        data, randomness = self.data, global_randomness()
+        tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
+        tensors |= {f"best.{k}": v for k, v in self.best_weights.items()}
+        for i, parameter in enumerate(self.network.parameters()):
+            tensors |= {f"optimizer.{i}.{k}": v for k, v in self.optimizer.state[parameter].items()}
+        tensors |= {"order": self.order.get_state(), "noise": self.noise.get_state()}
+        tensors |= {"labelled": self.labelled.rest, "unlabelled": self.unlabelled.rest}
+        tensors |= {"volumes": data.volumes.index, "labels": data.labels}
+        tensors |= {"validation_volumes": data.validation_volumes.index, "validation_labels": data.validation_labels}
+        tensors |= {f"global.{k}": v for k, v in randomness.tensors.items()}
+        facts = {name: getattr(self, name) for name in _COUNTED}
+        facts |= {f"trainer.{name}": getattr(self.trainer, name) for name in _COUNTED_BY_TRAINER}
+        facts |= {"history": list(self.trainer.history), "global": randomness.facts}
+        return State({k: v.detach().clone() for k, v in tensors.items()}, facts)
+
+    def _restore(self, state: State) -> None:
+        tensors, facts = state
+
+        def part(name: str) -> Weights:
+            return {k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(f"{name}.")}
+
+        self.network.load_state_dict(part("network"))
+        self.best_weights = {k: v.to(self.trainer.device, copy=True) for k, v in part("best").items()}
+        for i, parameter in enumerate(self.network.parameters()):
+            # Moments laid out in memory like their parameter, as the optimiser makes them.
+            self.optimizer.state[parameter] = {
+                k: torch.empty_like(parameter, dtype=v.dtype).copy_(v) if v.ndim else v.to(parameter.device, copy=True)
+                for k, v in part(f"optimizer.{i}").items()
+            }
+        data, device = self.data, self.data.labels.device
+        self.train_on(
+            TrainingData(
+                data.volumes.at(tensors["volumes"]),
+                tensors["labels"].to(device),
+                data.validation_volumes.at(tensors["validation_volumes"]),
+                tensors["validation_labels"].to(device),
+            )
+        )
+        self.labelled.rest, self.unlabelled.rest = tensors["labelled"], tensors["unlabelled"]
+        self.order.set_state(tensors["order"])
+        self.noise.set_state(tensors["noise"])
+        for name in _COUNTED:
+            setattr(self, name, facts[name])
+        for name in _COUNTED_BY_TRAINER:
+            setattr(self.trainer, name, facts[f"trainer.{name}"])
+        self.trainer.history = [Check(*row) for row in facts["history"]]
+        set_global_randomness(State(part("global"), facts["global"]))
 
     def _rehearse(self, end: float) -> None:
         """Time two steps and a validation, and count them for the whole of this training."""

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from bench import registry
 from bench.cache import Cache, digest
+from bench.checkpoint import Checkpoints, seed_globally
 from bench.dataset import Subtomograms
 from bench.feed import Feed
 from bench.memory import keep_freed_memory, peak_in_mebibytes, start_peak
@@ -90,14 +91,17 @@ class Result:
     weights: Weights | None = None  # of the network that validation chose
 
 
-def run(trial: Trial, runtime: Runtime) -> Result:
-    """Run one trial from data to scores; what a method raises becomes a result with status "failed"."""
+def run(trial: Trial, runtime: Runtime, checkpoints: Checkpoints | None = None) -> Result:
+    """Run one trial from data to scores; what a method raises becomes a result with status "failed".
+
+    One that was begun before goes on from its checkpoints, to the same numbers.
+    """
     began = time.perf_counter()
     _set_up(runtime)
     start_peak(runtime.device)
     with threadpool_limits(runtime.threads):
         try:
-            result = _train_and_score(trial, runtime)
+            result = _train_and_score(trial, runtime, checkpoints)
         except Exception as error:  # any method may be anybody's code: its failure is a row, not the run's end
             first_line = str(error).partition("\n")[0]
             result = Result("failed", f"{type(error).__name__}: {first_line}", traceback.format_exc())
@@ -151,11 +155,13 @@ class _Prepared:
     deviation: float
 
 
-def _prepare(trial: Trial, runtime: Runtime, rehearsal: bool = False) -> _Prepared:
+def _prepare(
+    trial: Trial, runtime: Runtime, checkpoints: Checkpoints | None = None, rehearsal: bool = False
+) -> _Prepared:
     subtomograms = Subtomograms.open(runtime.data_folder)
     split = split_of(trial, subtomograms)
     device = torch.device(runtime.device)
-    torch.manual_seed(derive(trial.seed, "global"))  # for foreign methods; ours draw from explicit generators
+    seed_globally(derive(trial.seed, "global"))
     whole = Feed(subtomograms.volumes, device=device)
     mean, deviation = whole.only(torch.from_numpy(split.train)).moments()
     if deviation == 0:
@@ -176,13 +182,14 @@ def _prepare(trial: Trial, runtime: Runtime, rehearsal: bool = False) -> _Prepar
         n_train=len(split.train),
         cache=Cache(runtime.cache_folder),
         data_key=digest(trial.fingerprint, split.train.tolist(), split.validation.tolist()),
+        checkpoints=checkpoints or Checkpoints(),
         rehearsal=rehearsal,
     )
     return _Prepared(data, trainer, subtomograms, split, whole.only(torch.from_numpy(split.test)), mean, deviation)
 
 
-def _train_and_score(trial: Trial, runtime: Runtime) -> Result:
-    side = _prepare(trial, runtime)
+def _train_and_score(trial: Trial, runtime: Runtime, checkpoints: Checkpoints | None) -> Result:
+    side = _prepare(trial, runtime, checkpoints)
     trainer, split = side.trainer, side.split
     network = registry.method(trial.method, dict(trial.settings)).fit(side.data, trainer)
     result = Result("done", class_names=side.subtomograms.class_names, history=trainer.history)

@@ -82,7 +82,7 @@ class M2(Method):
         """
         m1 = trainer.initialise(M1(trainer.backbone.side), "m1")
         unlabelled = data.without_labels()
-        weights = trainer.shared("m1", lambda: dict(trainer.start(m1, M1.loss, unlabelled, "m1").finish().best_weights))
+        weights = trainer.shared("m1", lambda own: dict(own.start(m1, M1.loss, unlabelled, "m1").finish().best_weights))
         m1.load_state_dict(weights)
         m1.eval()
         with torch.no_grad():

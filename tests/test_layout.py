@@ -15,6 +15,7 @@ ORDER = [
     "errors",
     "seeds",
     "cache",
+    "checkpoint",
     "memory",
     "volume",
     "particles",

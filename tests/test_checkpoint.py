@@ -1,0 +1,128 @@
+"""A training that is cut off and goes on ends with the bits of one that never was."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from test_methods import _data, _trainer
+from torch import Tensor
+
+from bench import registry
+from bench.checkpoint import Checkpoints, State, global_randomness, seed_globally, set_global_randomness
+from bench.protocol import PROTOCOLS
+from bench.training import Trainer
+
+
+class Cut(BaseException):
+    """The process ends here."""
+
+
+class Failing(Checkpoints):
+    """Dies after it has written the n-th checkpoint of this process, in whichever training that is."""
+
+    left = 0
+
+    def _write(self, folder: Path) -> None:
+        super()._write(folder)
+        Failing.left -= 1
+        if Failing.left == 0:
+            raise Cut
+
+
+def _trained(method: str, trainer: Trainer) -> tuple[dict[str, Tensor], list[object]]:
+    made, data = registry.method(method), _data()
+    network = made.fit(data if made.needs_labels else data.without_labels(), trainer)
+    return network.state_dict(), [trainer.steps, trainer.volumes_seen, trainer.history]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("method", list(registry.entries(registry.METHODS)))
+def test_cut_after_each_checkpoint_the_weights_are_the_same_bits(method: str, protocol: str, tmp_path: Path) -> None:
+    """The contract of a method: what it keeps from one check to the next is in its network."""
+    whole = _trained(method, _trainer(tmp_path / "whole", protocol, epochs=2))
+    cuts = 0
+    while True:
+        trainer = _trainer(tmp_path / "cut", protocol, epochs=2)
+        trainer.checkpoints = Failing(tmp_path / "checkpoint", 0)
+        Failing.left = 1 if cuts < 12 else 0  # M2's stack has sixty epochs
+        torch.rand(cuts)  # the new process stands elsewhere in its global stream
+        try:
+            resumed = _trained(method, trainer)
+        except Cut:
+            cuts += 1
+            continue
+        break
+    assert cuts >= 2
+    assert resumed[1] == whole[1]
+    assert all(torch.equal(resumed[0][key], whole[0][key]) for key in whole[0])
+
+
+def _kept(folder: Path, *values: int) -> list[Path]:
+    checkpoints = Checkpoints(folder, 0)
+    for value in values:
+        checkpoints.keep("a", lambda value=value: State({"x": torch.tensor([value])}, {"value": value}), False)
+    return sorted(folder.iterdir())
+
+
+def test_the_last_two_are_kept_and_the_last_is_recalled(tmp_path: Path) -> None:
+    assert len(_kept(tmp_path, 1, 2, 3)) == 2
+    state = Checkpoints(tmp_path).recall("a")
+    assert state is not None
+    assert (state.tensors["x"].tolist(), state.facts) == ([3], {"value": 3})
+    assert Checkpoints(tmp_path).recall("b") is None
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "empty", "foreign"])
+def test_a_damaged_one_is_seen_and_the_one_before_it_used(damage: str, tmp_path: Path) -> None:
+    before, last = _kept(tmp_path, 1, 2)
+    content = bytearray(last.read_bytes())
+    if damage == "flip":
+        content[-1] ^= 1
+    changed = {"cut": content[:-1], "empty": b"", "foreign": before.read_bytes()}.get(damage, content)
+    last.write_bytes(changed)
+    said: list[str] = []
+    checkpoints = Checkpoints(tmp_path, 0, said.append)
+    state = checkpoints.recall("a")
+    assert state is not None
+    assert state.facts == {"value": 1}
+    assert last.name in said[0]
+    # The next one takes a number of its own, and is the one that counts.
+    checkpoints.keep("a", lambda: State({}, {"value": 5}), False)
+    again = Checkpoints(tmp_path).recall("a")
+    assert again is not None
+    assert again.facts == {"value": 5}
+
+
+def test_with_both_damaged_it_begins_anew(tmp_path: Path) -> None:
+    for path in _kept(tmp_path, 1, 2):
+        path.write_bytes(b"{}")
+    assert Checkpoints(tmp_path).recall("a") is None
+
+
+def test_a_full_disk_ends_no_training(tmp_path: Path) -> None:
+    said: list[str] = []
+    checkpoints = Checkpoints(Path("/dev/full/nowhere"), 0, said.append)
+    checkpoints.keep("a", lambda: State({}, {}), False)
+    assert len(said) == 1
+
+
+def test_nothing_is_written_before_the_interval_has_passed(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path / "none", 3600)
+    checkpoints.keep("a", lambda: State({}, {}), True)
+    assert not (tmp_path / "none").exists()
+
+
+def test_the_streams_of_foreign_code_go_on_where_they_were() -> None:
+    import json
+
+    seed_globally(3)
+    state = global_randomness()
+    state = State(state.tensors, json.loads(json.dumps(state.facts)))
+    drawn = [(random.random(), np.random.random(), torch.rand(1).item()) for _ in range(2)]  # noqa: NPY002
+    set_global_randomness(state)
+    again = [(random.random(), np.random.random(), torch.rand(1).item()) for _ in range(2)]  # noqa: NPY002
+    assert drawn == again
