@@ -10,8 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
 from bench import extract, registry
@@ -67,7 +65,7 @@ def choose(store: Store, method: str | None, fraction: float | None, seed: int |
     for key, record in store.records().items():
         trial = Trial.from_dict(record["trial"])
         wanted = (method in (None, trial.method), fraction in (None, trial.fraction), seed in (None, trial.seed))
-        if record["status"] != "done" or "validation_nll" not in record.get("checkpoint", {}):
+        if record["status"] != "done" or "validation_nll" not in record.get("calibration", {}):
             continue
         if not all(wanted) or protocol not in (None, trial.protocol):
             continue
@@ -75,7 +73,7 @@ def choose(store: Store, method: str | None, fraction: float | None, seed: int |
             continue
         if method is None and registry.method(trial.method).is_control:
             continue
-        found.append((-(trial.fraction or 0.0), record["checkpoint"]["validation_nll"], key))
+        found.append((-(trial.fraction or 0.0), record["calibration"]["validation_nll"], key))
     if not found:
         raise BenchError(
             f"{store.folder}: no finished classifier like that; bench report {store.folder} shows what there is"
@@ -88,15 +86,15 @@ def load(store: Store, key: str) -> Predictor:
     record = store.read(key)
     if record is None or record["status"] != "done":
         raise BenchError(f"{store.folder}: no finished trial {key}; name one of {store.folder / 'trials'}")
-    trial, path, kept = Trial.from_dict(record["trial"]), store.weights(key), record["checkpoint"]
+    trial, weights, kept = Trial.from_dict(record["trial"]), store.weights(key), record["calibration"]
     backbone = Backbone(int(kept["side"]), len(record["class_names"]), trial.budget.filters)
     method = registry.method(trial.method, dict(trial.settings))
     try:
-        network = method.restore(backbone, load_file(path))
-    except (SafetensorError, RuntimeError, OSError) as error:
+        network = method.restore(backbone, weights)
+    except RuntimeError as error:
         reason = str(error).partition("\n")[0]
         raise BenchError(
-            f"{path}: does not hold the weights of {trial.method} ({reason}); run the trial again"
+            f"{store.home(key)}: does not hold the weights of {trial.method} ({reason}); run the trial again"
         ) from error
     if not isinstance(network, Classifies):
         raise BenchError(f"{trial.method} names no classes; choose another --method")

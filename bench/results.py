@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import platform
+import re
+import shutil
 import time
 from dataclasses import asdict, replace
 from importlib.metadata import version
@@ -13,23 +17,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from filelock import FileLock, Timeout
-from safetensors.torch import save_file
+from safetensors.torch import load, save
 
 from bench import __version__
-from bench.cache import digest, write_atomically
+from bench.cache import bytes_digest, digest, write_atomically
 from bench.errors import BenchError
 from bench.volume import FloatArray
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from bench.trial import Result, Trial
 
-FORMAT = 1
+FORMAT = 2
+_BEGUN = "begun"
 TERMS = ["dataset", "protocol", "epochs", "batch_size", "filters"]  # what a user sees of a comparison
 COMPARISON = [*TERMS, "data"]  # rows that agree here are on equal terms: the same volumes too
 CELL = [*COMPARISON, "variant", "fraction"]  # and these are one cell: its seeds
 COUNTS = ["n_train", "n_labelled", "n_validation_labelled", "n_test", "n_classes", "split_by", "split"]
 SCORES = ["accuracy", "balanced_accuracy", "macro_f1", "nll", "ece", "ece_calibrated", "mse"]
-COSTS = ["training_seconds", "seconds", "optimiser_steps", "volumes_per_second", "peak_memory_mib"]
+COSTS = ["training_seconds", "seconds", "optimiser_steps", "volumes_per_second", "peak_memory_mib", "attempts"]
+STATUSES = ["done", "failed", "killed", "timed out", "missing"]
 
 
 class Store:
@@ -101,51 +109,97 @@ class Store:
             raise BenchError(f"{self.folder}: no run to resume here; start one without --resume")
         return _read_json(path)
 
-    def done(self, trial: Trial) -> bool:
-        """Whether this trial has its scores."""
-        record = self.read(trial.key())
-        return record is not None and record["status"] == "done"
+    def home(self, key: str) -> Path:
+        """The folder of a trial."""
+        return self.folder / "trials" / key
 
     def read(self, key: str) -> dict[str, Any] | None:
-        """A trial's record, None where it has not ended."""
-        path = self.folder / "trials" / key / "result.json"
-        return _read_json(path) if path.is_file() else None
+        """A trial's record; None where it has not ended, or where what it left is not what it wrote."""
+        path = self.home(key) / "result.json"
+        try:
+            record: dict[str, Any] = json.loads(path.read_text())
+            return record if record.pop("checksum") == digest(record) else None
+        except (FileNotFoundError, ValueError, KeyError, AttributeError, TypeError):
+            return None
+
+    def status(self, trial: Trial) -> str:
+        """One of STATUSES."""
+        record = self.read(trial.key())
+        return "missing" if record is None else str(record["status"])
+
+    def begin(self, trial: Trial) -> None:
+        """Count an attempt at a trial."""
+        self.home(trial.key()).mkdir(parents=True, exist_ok=True)
+        self.note(trial, f"{_BEGUN} by process {os.getpid()} on {platform.node()}")
+
+    def note(self, trial: Trial, text: str) -> None:
+        """A line in the trial's log."""
+        with (self.home(trial.key()) / "log.txt").open("a") as file:
+            file.write(f"{_now()} {text}\n")
+
+    def attempts(self, key: str) -> int:
+        """How often a trial was begun."""
+        path = self.home(key) / "log.txt"
+        return sum(f" {_BEGUN} " in line for line in path.read_text().splitlines()) if path.is_file() else 0
+
+    def checkpoints(self, trial: Trial) -> Path:
+        """Where a trial keeps how far it is, until it is done."""
+        return self.home(trial.key()) / "checkpoint"
+
+    def dump(self, trial: Trial) -> Path:
+        """Where a trial that takes too long says what it was doing."""
+        return self.home(trial.key()) / "timeout.txt"
 
     def write(self, trial: Trial, result: Result, device: str) -> None:
         """Write a trial's folder; `result.json` comes last, whole or not at all."""
-        folder = self.folder / "trials" / trial.key()
+        folder = self.home(trial.key())
         folder.mkdir(parents=True, exist_ok=True)
-        weights, result = result.weights, replace(result, weights=None)
-        record = asdict(result)
-        del record["weights"]
-        if weights is not None:
-            save_file({k: v.contiguous() for k, v in weights.items()}, folder / ".weights")
-            (folder / ".weights").replace(folder / "weights.safetensors")
+        record = asdict(replace(result, weights=None, reconstructions=None))
+        files = {}
+        if result.weights is not None:
+            files["weights.safetensors"] = save({k: v.contiguous() for k, v in result.weights.items()})
+        if result.reconstructions is not None:
+            np.save(buffer := io.BytesIO(), result.reconstructions)
+            files["reconstructions.npy"] = buffer.getvalue()
+        if text := record.pop("traceback"):
+            files["traceback.txt"] = text.encode()
+        for name, content in files.items():
+            write_atomically(folder / name, content)
+        for name in {"weights.safetensors", "reconstructions.npy", "traceback.txt"} - {*files}:
+            (folder / name).unlink(missing_ok=True)
+        del record["weights"], record["reconstructions"]
+        record["files"] = {name: bytes_digest(content) for name, content in files.items()}
+        record["costs"]["attempts"] = self.attempts(trial.key())
         record["trial"] = asdict(trial)
         record["device"] = device
         record["host"] = platform.node()
-        record["finished"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        record["finished"] = _now()
         record["versions"] = {"subtomobench": __version__, "python": platform.python_version()}
         record["versions"] |= {name: version(name) for name in ("torch", "numpy", "ray")}
-        reconstructions = record.pop("reconstructions")
-        if reconstructions is not None:
-            np.save(folder / "reconstructions.npy", reconstructions)
-        (folder / "traceback.txt").unlink(missing_ok=True)
-        if text := record.pop("traceback"):
-            (folder / "traceback.txt").write_text(text)
-        write_atomically(folder / "result.json", json.dumps(record, indent=1))
+        record = json.loads(json.dumps(record))
+        write_atomically(folder / "result.json", json.dumps(record | {"checksum": digest(record)}, indent=1))
+        if result.status == "done":
+            shutil.rmtree(self.checkpoints(trial), ignore_errors=True)
 
-    def weights(self, key: str) -> Path:
-        """The network that a trial's validation chose; raises BenchError where it kept none."""
-        path = self.folder / "trials" / key / "weights.safetensors"
-        if not path.is_file():
-            raise BenchError(f"{path}: not there; run the trial again with bench run --out {self.folder}")
-        return path
+    def weights(self, key: str) -> dict[str, Tensor]:
+        """The network that a trial's validation chose; raises BenchError where it kept none, or another."""
+        content = self._kept(key, "weights.safetensors")
+        if content is None:
+            path = self.home(key) / "weights.safetensors"
+            raise BenchError(f"{path}: not there, or not what the trial wrote; delete {path.parent} and run it again")
+        return load(content)
 
     def reconstructions(self, key: str) -> FloatArray | None:
-        """(classes, 2, d, h, w): one test volume a class and its reconstruction."""
-        path = self.folder / "trials" / key / "reconstructions.npy"
-        return np.load(path) if path.is_file() else None
+        """(classes, 2, d, h, w): one test volume a class and its reconstruction; None where there are none."""
+        content = self._kept(key, "reconstructions.npy")
+        return None if content is None else np.load(io.BytesIO(content))
+
+    def _kept(self, key: str, name: str) -> bytes | None:
+        path, record = self.home(key) / name, self.read(key)
+        if record is None or not path.is_file():
+            return None
+        content = path.read_bytes()
+        return content if bytes_digest(content) == record["files"].get(name) else None
 
     def records(self) -> dict[str, dict[str, Any]]:
         """Key → record of every planned trial; one that has not ended has the status "missing"."""
@@ -164,9 +218,24 @@ class Store:
         table = pd.DataFrame(rows).astype({"fraction": float})
         return table.sort_values(by, kind="stable", ignore_index=True)
 
+    def busy(self) -> bool:
+        """Whether a `bench run` is at work here."""
+        try:
+            self.lock().release()
+        except BenchError:
+            return True
+        return False
+
     def _planned(self) -> dict[str, Any]:
         path = self.folder / "plan.json"
-        return _read_json(path) if path.is_file() else {}
+        planned = _read_json(path) if path.is_file() else {}
+        if odd := [key for key in planned if not re.fullmatch("[0-9a-f]{16}", key)]:  # it becomes a path
+            raise BenchError(f"{path}: '{odd[0]}' is no trial; delete {path.name}, and run again")
+        return planned
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 def read_rows(path: Path) -> pd.DataFrame:

@@ -7,20 +7,35 @@ import os
 import shutil
 import socket
 import tempfile
+import traceback
 from collections.abc import Callable
 from contextlib import chdir
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
+from bench.checkpoint import Checkpoints
 from bench.errors import BenchError
+from bench.progress import duration
 from bench.results import Store
-from bench.trial import Result, Runtime, Trial, run
+from bench.stopping import Stopped, TimedOut, process_time_limit, requests_to, time_limit
+from bench.trial import Result, Runtime, Trial, rehearse, run
 
 if TYPE_CHECKING:
     from ray import tune
 
 OnDone = Callable[[Trial], None]
+RETRIES = 2  # of a trial whose process dies
+REHEARSAL_LIMIT_IN_SECONDS = 300.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """A trial, and how long it may take."""
+
+    trial: Trial
+    limit_in_seconds: float
 
 
 @dataclass(frozen=True)
@@ -50,99 +65,240 @@ def usable_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def execute(trial: Trial, runtime: Runtime, folder: Path) -> str:
-    """Run one trial and write its folder; returns its status. Both backends end here."""
-    result = run(trial, runtime)
-    Store(folder).write(trial, result, runtime.device)
+def execute(job: Job, runtime: Runtime, folder: Path, in_worker: bool = False) -> str:
+    """Run one trial and write its folder; returns its status. Both backends end here.
+
+    in_worker: this process is the trial's own, and ends where the trial takes too long.
+    """
+    store, trial, limit = Store(folder), job.trial, job.limit_in_seconds
+    dump = store.dump(trial)
+    too_long = f"took longer than {duration(limit)}; if it does not hang, raise --time-limit"
+    if dump.exists() and dump.stat().st_size:  # what the attempt before this one left
+        result = Result("timed out", too_long, dump.read_text())
+        dump.unlink()
+    else:
+        store.begin(trial)
+        note = partial(store.note, trial)
+        checkpoints = Checkpoints(store.checkpoints(trial), runtime.checkpoint_interval_in_seconds, note)
+        try:
+            with process_time_limit(limit, dump) if in_worker else time_limit(limit):
+                result = run(trial, runtime, checkpoints)
+        except TimedOut:
+            result = Result("timed out", too_long, traceback.format_exc())
+    store.write(trial, result, runtime.device)
     return result.status
 
 
-def run_serial(trials: list[Trial], runtime: Runtime, store: Store, on_done: OnDone) -> None:
-    """One trial after the other, in this process."""
-    for trial in trials:
-        execute(trial, runtime, store.folder)
-        on_done(trial)
+class Backend(Protocol):
+    """Where trials run; a context manager, which starts it and ends it."""
+
+    def __enter__(self) -> Self:
+        """Start."""
+
+    def __exit__(self, *error: object) -> None:
+        """End, and leave no process behind."""
+
+    def rehearse(self, trial: Trial) -> tuple[float, dict[str, float]]:
+        """`trial.rehearse` there; raises some Exception where that fails, crashes or hangs."""
+
+    def run(self, jobs: list[Job], on_done: OnDone) -> None:
+        """Run trials to their end, whatever it is; raises OSError where results cannot be written."""
 
 
-def run_ray(trials: list[Trial], runtime: Runtime, store: Store, resources: Resources, on_done: OnDone) -> None:
-    """All trials through Ray Tune, as many at a time as the resources allow.
+@dataclass
+class Serial:
+    """One trial after the other, in this process; a method that crashes or exhausts the memory ends it."""
 
-    Raises BenchError where the machine or cluster can never give what one trial asks for.
+    runtime: Runtime
+    store: Store
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def rehearse(self, trial: Trial) -> tuple[float, dict[str, float]]:
+        """Within a time limit that Python code cannot escape, but foreign code can."""
+        try:
+            with time_limit(REHEARSAL_LIMIT_IN_SECONDS):
+                return rehearse(trial, self.runtime)
+        except (TimedOut, SystemExit) as error:
+            raise RuntimeError(repr(error)) from error
+
+    def run(self, jobs: list[Job], on_done: OnDone) -> None:
+        """In the order given."""
+        for job in jobs:
+            execute(job, self.runtime, self.store.folder)
+            on_done(job.trial)
+
+
+@dataclass
+class Ray:
+    """Through Ray Tune, as many trials at a time as the resources allow, each in a process that may die.
+
+    A trial whose process dies goes on from its checkpoint in another one, `RETRIES` times. To enter raises BenchError
+    where the machine or cluster can never give what one trial asks for.
     """
-    # Before Ray is imported: no report home, no table on the screen, the trial's own working folder.
-    os.environ |= {
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_AIR_NEW_OUTPUT": "0",
-        "RAY_CHDIR_TO_TRIAL_DIR": "0",
-        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-        "TUNE_MAX_PENDING_TRIALS_PG": str(2 * usable_cpus()),
-    }
-    import ray
-    from ray import tune
 
-    logging.getLogger("ray").setLevel(logging.ERROR)
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if resources.address is None:
-        options |= {"num_cpus": usable_cpus(), "include_dashboard": False, "object_store_memory": 200 * 2**20}
-    else:
-        _check_address(resources.address)
-        options["address"] = resources.address
-    for left_by_a_killed_run in store.folder.glob(".ray-*"):
-        shutil.rmtree(left_by_a_killed_run)
-    try:
-        # Workers look for code in the folder that Ray starts from: not in a checkout that the user stands in by chance.
-        with chdir(store.folder):
-            ray.init(**options)
-    except ConnectionError as error:
-        raise BenchError(f"--address {resources.address}: no Ray cluster answers there ({error})") from error
-    try:
-        _check_resources(ray.cluster_resources(), resources)
-        with tempfile.TemporaryDirectory(prefix=".ray-", dir=store.folder) as scratch:
+    runtime: Runtime
+    store: Store
+    resources: Resources
+    _rehearser: Any = None
+
+    def __enter__(self) -> Self:
+        # Before Ray is imported: no report home, no table on the screen, the trial's own working folder.
+        os.environ |= {
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_AIR_NEW_OUTPUT": "0",
+            "RAY_CHDIR_TO_TRIAL_DIR": "0",
+            "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+            "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+            "TUNE_DISABLE_SIGINT_HANDLER": "1",
+            "TUNE_MAX_PENDING_TRIALS_PG": str(2 * usable_cpus()),
+        }
+        import ray
+
+        logging.getLogger("ray").setLevel(logging.ERROR)
+        address = self.resources.address
+        options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+        if address is None:
+            options |= {"num_cpus": usable_cpus(), "include_dashboard": False, "object_store_memory": 200 * 2**20}
+        else:
+            _check_address(address)
+            options["address"] = address
+        for left_by_a_killed_run in self.store.folder.glob(".ray-*"):
+            shutil.rmtree(left_by_a_killed_run)
+        try:
+            # Workers look for code in the folder that Ray starts from: not in a checkout that the user stands in.
+            with chdir(self.store.folder):
+                ray.init(**options)
+        except ConnectionError as error:
+            raise BenchError(f"--address {address}: no Ray cluster answers there ({error})") from error
+        try:
+            _check_resources(ray.cluster_resources(), self.resources)
+        except BenchError:
+            ray.shutdown()
+            raise
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        import ray
+
+        ray.shutdown()
+
+    def rehearse(self, trial: Trial) -> tuple[float, dict[str, float]]:
+        """In a worker's process, where trials will run too."""
+        import ray
+
+        if self._rehearser is None:
+            actor = ray.remote(_Rehearser).options(
+                num_cpus=self.resources.cpus_per_trial, num_gpus=self.resources.gpus_per_trial
+            )
+            self._rehearser = actor.remote()
+        try:
+            answer: tuple[float, dict[str, float]] = ray.get(
+                self._rehearser.rehearse.remote(asdict(trial), asdict(self.runtime)),
+                timeout=REHEARSAL_LIMIT_IN_SECONDS,
+            )
+            return answer
+        except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError):
+            self._end_rehearsals()
+            raise
+
+    def _end_rehearsals(self) -> None:
+        import ray
+
+        if self._rehearser is not None:
+            ray.kill(self._rehearser)
+            self._rehearser = None
+
+    def run(self, jobs: list[Job], on_done: OnDone) -> None:
+        """Through one Tune experiment, whose own files last as long as it does."""
+        from ray import tune
+
+        self._end_rehearsals()
+        ended: list[BaseException] = []  # why the run ends before all trials have
+        runtime, folder = asdict(self.runtime), self.store.folder
+        with (
+            requests_to(lambda number: ended.append(Stopped(number))),
+            tempfile.TemporaryDirectory(prefix=".ray-", dir=folder, ignore_cleanup_errors=True) as scratch,
+        ):
             tuner = tune.Tuner(
                 tune.with_resources(
-                    tune.with_parameters(_ray_trial, runtime=asdict(runtime), folder=str(store.folder)),
-                    {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial},
+                    tune.with_parameters(_ray_trial, runtime=runtime, folder=str(folder)),
+                    {"cpu": self.resources.cpus_per_trial, "gpu": self.resources.gpus_per_trial},
                 ),
-                param_space={"trial": tune.grid_search([asdict(trial) for trial in trials])},
+                param_space={"job": tune.grid_search([asdict(job) for job in jobs])},
                 tune_config=tune.TuneConfig(reuse_actors=True, trial_dirname_creator=lambda trial: trial.trial_id),
                 run_config=tune.RunConfig(
                     storage_path=scratch,
                     verbose=0,
-                    callbacks=[_watch(store, runtime.device, on_done)],
-                    failure_config=tune.FailureConfig(max_failures=1),
+                    callbacks=[_watch(self.store, self.runtime.device, on_done, ended)],
+                    failure_config=tune.FailureConfig(max_failures=RETRIES),
                 ),
             )
-            tuner.fit()
-    finally:
-        ray.shutdown()
+            try:
+                tuner.fit()
+            except _EndedError:
+                raise ended[0] from None
 
 
-def _watch(store: Store, device: str, on_done: OnDone) -> tune.Callback:
-    """A Tune callback that tells how each trial ended, and writes the row of one that could not write its own."""
+class _Rehearser:
+    """Rehearses in a process of its own."""
+
+    def rehearse(self, trial: dict[str, Any], runtime: dict[str, Any]) -> tuple[float, dict[str, float]]:
+        return rehearse(Trial.from_dict(trial), Runtime(**runtime))
+
+
+class _EndedError(BaseException):
+    """Brings Tune to an end between two of its steps; no Exception, so that it does not wait for its trials."""
+
+
+def _watch(store: Store, device: str, on_done: OnDone, ended: list[BaseException]) -> tune.Callback:
+    """A Tune callback that tells how each trial ended, and writes the row of one that could not write its own.
+
+    It ends the run as soon as there is a reason in `ended`, and puts one there where results cannot be written.
+    """
     from ray import tune
-    from ray.exceptions import RayTaskError
 
     class Watch(tune.Callback):
         def __reduce__(self) -> tuple[type, tuple[()]]:
             return tune.Callback, ()  # Tune pickles its callbacks; what this one holds belongs to this process
 
+        def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+            if ended:
+                raise _EndedError
+
         def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            on_done(Trial.from_dict(trial.config["trial"]))
+            if problem := trial.last_result.get("problem"):
+                ended.append(OSError(*problem))
+            else:
+                on_done(_job(trial.config).trial)
 
         def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            error, died = trial.get_error(), Trial.from_dict(trial.config["trial"])
-            text = "the worker process died (killed, or out of memory)"
-            if isinstance(error, RayTaskError):
-                text = f"{type(error.cause).__name__}: {error.cause}".partition("\n")[0]
-            store.write(died, Result("failed", text, str(error)), device)
-            on_done(died)
+            died, error = _job(trial.config).trial, str(trial.get_error())
+            memory = " for lack of memory" if "OutOfMemory" in error else ""
+            text = f"the worker process died{memory}, {store.attempts(died.key())} times; --resume tries again"
+            try:
+                store.write(died, Result("killed", text, error), device)
+            except OSError as problem:
+                ended.append(problem)
+            else:
+                on_done(died)
 
     return Watch()
 
 
 def _ray_trial(config: dict[str, Any], runtime: dict[str, Any], folder: str) -> dict[str, Any]:
-    return {"status": execute(Trial.from_dict(config["trial"]), Runtime(**runtime), Path(folder))}
+    try:
+        return {"status": execute(_job(config), Runtime(**runtime), Path(folder), in_worker=True)}
+    except OSError as error:  # its result finds no room: another attempt would not either
+        return {"problem": (error.errno, error.strerror or str(error), error.filename)}
+
+
+def _job(config: dict[str, Any]) -> Job:
+    return Job(Trial.from_dict(config["job"]["trial"]), config["job"]["limit_in_seconds"])
 
 
 def _check_address(address: str) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import shlex
 import sys
 import time
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import pandas as pd
 
 from bench import registry, report
 from bench.cache import Cache, code_digest
@@ -17,10 +20,13 @@ from bench.networks import Backbone
 from bench.progress import Reporter, duration
 from bench.protocol import Profile, Protocol, profile_named, protocols_named
 from bench.results import Store
-from bench.scheduling import Resources, choose_device, run_ray, run_serial, usable_cpus
-from bench.trial import Runtime, Trial, rehearse, split_of
+from bench.scheduling import Backend, Job, Ray, Resources, Serial, choose_device, usable_cpus
+from bench.stopping import Stopped
+from bench.trial import Runtime, Trial, split_of
 
 OVERHEAD_IN_SECONDS = 0.5  # of a trial beside its training: reading, scoring, writing
+# A trial hangs, so says the usual limit, when it has taken this many times what it should, and half an hour.
+SLOWER_THAN_ESTIMATED, LEAST_LIMIT_IN_SECONDS = 20, 1800.0
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,9 @@ class Request:
     gpus_per_trial: float | None = None
     address: str | None = None
     deterministic: bool = False
+    time_limit: float | None = None
+    checkpoint_every: float = 30.0
+    retry_failed: bool = False
 
 
 @dataclass
@@ -80,6 +89,10 @@ def check(request: Request) -> Plan:
     ):
         if value < 1:
             raise BenchError(f"--{option} {value}: must be 1 or more")
+    if request.time_limit is not None and not request.time_limit > 0:
+        raise BenchError(f"--time-limit {request.time_limit:g}: must be more than 0 minutes")
+    if not request.checkpoint_every >= 0:
+        raise BenchError(f"--checkpoint-every {request.checkpoint_every:g}: must be 0 seconds or more")
     if request.backend not in ("ray", "serial"):
         raise BenchError(f"unknown backend '{request.backend}'; known: ray, serial")
     gpus = request.gpus_per_trial
@@ -104,69 +117,117 @@ def check(request: Request) -> Plan:
 
 
 def run(request: Request, reporter: Reporter) -> bool:
-    """Run a request to its tables; returns whether every trial of it is done."""
+    """Run a request to its tables; returns whether every trial of it is done.
+
+    Raises Stopped where a signal asks for that, once the tables of what is done are written.
+    """
     began = time.monotonic()
     plan = check(request)
     store = Store.create(Path(request.out))
     with store.lock():
         reporter.log = store.folder / "log.txt"
         reporter.note(f"bench run {request}")
+        store.request(asdict(replace(request, retry_failed=False)))
         folder = _prepare_data(plan.dataset, store, reporter)
         subtomograms = Subtomograms.open(folder)
         plan.trials = _trials(plan, subtomograms, Subtomograms.saved_fingerprint(folder))
         store.plan(plan.trials)
-        store.request(asdict(request))
         runtime = Runtime(
-            folder, store.cache_folder, plan.resources.device, request.cpus_per_trial, request.deterministic
+            folder,
+            store.cache_folder,
+            plan.resources.device,
+            request.cpus_per_trial,
+            request.deterministic,
+            request.checkpoint_every,
         )
-        _run_missing(plan, runtime, store, reporter, request.backend)
-        report.write(store)
-        rows = store.rows()
-        rows = rows[rows["trial"].isin([trial.key() for trial in plan.trials])]
+        try:
+            _run_pending(plan, runtime, store, reporter, request)
+        except Stopped as stopped:
+            reporter.say(f"Writing what there is: {stopped}")
+            reporter.say(how_to_go_on(_report(plan, store), request.out))
+            raise
+        rows = _report(plan, store)
         reporter.say("\n" + report.summary(rows))
         reporter.say(f"Took {duration(time.monotonic() - began)}. Open {store.folder / 'report.html'}")
-    failed = rows[rows["status"] != "done"]
-    for _, row in failed.iterrows():
-        label = f"{row['protocol']} {row['variant']} {row['fraction']:g} % seed {row['seed']}"
-        reporter.say(f"{row['status']}: {label}: {row['error']} ({store.folder / 'trials' / row['trial']})")
-    return failed.empty
+        left = rows[rows["status"] != "done"]
+        for _, row in left.iterrows():
+            label = f"{row['protocol']} {row['variant']} {row['fraction']:g} % seed {row['seed']}"
+            reporter.say(f"{row['status']}: {label}: {row['error']} ({store.home(row['trial'])})")
+        if len(left):
+            reporter.say(how_to_go_on(rows, request.out))
+    return left.empty
 
 
-def _run_missing(plan: Plan, runtime: Runtime, store: Store, reporter: Reporter, backend: str) -> None:
-    missing = [trial for trial in plan.trials if not store.done(trial)]
-    finished = len(plan.trials) - len(missing)
+def how_to_go_on(rows: pd.DataFrame, out: str) -> str:
+    """The command that runs what these rows lack; empty where they lack nothing."""
+    failed = int((rows["status"] == "failed").sum())
+    interrupted = int((rows["status"] != "done").sum()) - failed
+    lines = []
+    if interrupted:
+        lines.append(f"{interrupted} trials to go: bench run --resume --out {shlex.quote(out)}")
+    if failed:
+        lines.append(f"{failed} trials failed; once mended: bench run --retry-failed --out {shlex.quote(out)}")
+    return "\n".join(lines)
+
+
+def _report(plan: Plan, store: Store) -> pd.DataFrame:
+    """Write everything that is made from trials; returns the rows of this plan."""
+    report.write(store)
+    rows = store.rows()
+    return rows[rows["trial"].isin([trial.key() for trial in plan.trials])]
+
+
+def _run_pending(plan: Plan, runtime: Runtime, store: Store, reporter: Reporter, request: Request) -> None:
+    status = {trial.key(): store.status(trial) for trial in plan.trials}
+    ended = {"done"} if request.retry_failed else {"done", "failed"}
+    pending = [trial for trial in plan.trials if status[trial.key()] not in ended]
     fractions = ", ".join(f"{fraction:g}" for fraction in plan.fractions)
     text = f"{len(plan.trials)} trials: {len(plan.methods)} methods, {fractions} % labelled, {plan.seeds} seeds"
     text += f" (protocol {', '.join(p.name for p in plan.protocols)}; profile {plan.profile.name})"
-    reporter.say(text + (f"; {finished} finished before, {len(missing)} to run" if finished else ""))
-    if not missing:
+    if finished := sum(s == "done" for s in status.values()):
+        text += f"; {finished} finished before, {len(pending)} to run"
+    if failed := sum(s == "failed" for s in status.values()):
+        text += f"; {failed} failed before" + ("" if request.retry_failed else ", left so (--retry-failed)")
+    reporter.say(text)
+    if not pending:
         return
-    slots = _slots(plan.resources) if backend == "ray" else 1
-    where = f"{plan.resources.device}, {slots} trial{'s' if slots > 1 else ''} at a time, backend {backend}"
-    reporter.say(f"On {where}. Timing a few steps of each method …")
-    costs = _costs(missing, runtime, reporter)
-    total = sum(costs[trial.key()] for trial in missing)
-    reporter.say(f"About {duration(total / slots)} of training.")
-    # The shared autoencoders first, what waits for them last; in between the long ones, for an even end.
-    missing.sort(key=lambda trial: (trial.fraction is not None, -costs[trial.key()]))
-    done = 0.0
-    with reporter.progress("Training", total) as meter:
+    slots = _slots(plan.resources) if request.backend == "ray" else 1
+    where = f"{plan.resources.device}, {slots} trial{'s' if slots > 1 else ''} at a time, backend {request.backend}"
+    backend: Backend = Ray(runtime, store, plan.resources) if request.backend == "ray" else Serial(runtime, store)
+    with backend:
+        reporter.say(f"On {where}. Timing a few steps of each method …")
+        costs = _costs(pending, backend, reporter)
+        total = sum(cost.alone for cost in costs.values())
+        reporter.say(f"About {duration(total / slots)} of training.")
+        # The shared autoencoders first, what waits for them last; in between the long ones, for an even end.
+        pending.sort(key=lambda trial: (trial.fraction is not None, -costs[trial.key()].alone))
+        jobs = []
+        for trial in pending:
+            usual = max(LEAST_LIMIT_IN_SECONDS, SLOWER_THAN_ESTIMATED * costs[trial.key()].with_shared)
+            jobs.append(Job(trial, usual if request.time_limit is None else 60 * request.time_limit))
+            store.dump(trial).unlink(missing_ok=True)
+        done = 0.0
+        with reporter.progress("Training", total) as meter:
 
-        def on_done(trial: Trial) -> None:
-            nonlocal done
-            done += costs[trial.key()]
-            record = store.read(trial.key()) or {"status": "missing"}
-            score = record.get("scores", {}).get("accuracy")
-            meter.to(done, f"{trial.label()}: " + (record["status"] if score is None else f"{100 * score:.1f} %"))
+            def on_done(trial: Trial) -> None:
+                nonlocal done
+                done += costs[trial.key()].alone
+                record = store.read(trial.key()) or {"status": "missing"}
+                score = record.get("scores", {}).get("accuracy")
+                meter.to(done, f"{trial.label()}: " + (record["status"] if score is None else f"{100 * score:.1f} %"))
 
-        if backend == "serial":
-            run_serial(missing, runtime, store, on_done)
-        else:
-            run_ray(missing, runtime, store, plan.resources, on_done)
+            backend.run(jobs, on_done)
 
 
-def _costs(trials: list[Trial], runtime: Runtime, reporter: Reporter) -> dict[str, float]:
-    """Estimated seconds of each trial, by its key: one rehearsal a protocol and method."""
+class _Cost(NamedTuple):
+    """Estimated seconds of a trial."""
+
+    alone: float  # of what it trains itself, if trials run in the order of `_costs`
+    with_shared: float  # if it trains or waits for all that it shares
+
+
+def _costs(trials: list[Trial], backend: Backend, reporter: Reporter) -> dict[str, _Cost]:
+    """The cost of each trial, by its key: one rehearsal a protocol and method."""
     measured: dict[tuple[str, str], tuple[float, dict[str, float]]] = {}
     paid: set[tuple[str, str, int]] = set()
     costs = {}
@@ -174,16 +235,17 @@ def _costs(trials: list[Trial], runtime: Runtime, reporter: Reporter) -> dict[st
         kind = (trial.protocol, trial.variant)
         if kind not in measured:
             try:
-                measured[kind] = rehearse(trial, runtime)
+                measured[kind] = backend.rehearse(trial)
             except Exception as error:  # it will fail again in its trial, and be a row with its status there
-                reporter.note(f"rehearsal of {trial.label()} failed: {error}")
+                reporter.note(f"rehearsal of {trial.label()} failed: {str(error).strip().rpartition(chr(10))[2]}")
                 measured[kind] = (0.0, {})
-        seconds, parts = measured[kind]
+        own, parts = measured[kind]
+        seconds = own
         for part, shared_seconds in parts.items():
             if (trial.protocol, part, trial.seed) not in paid:
                 paid.add((trial.protocol, part, trial.seed))
                 seconds += shared_seconds
-        costs[trial.key()] = seconds + OVERHEAD_IN_SECONDS
+        costs[trial.key()] = _Cost(seconds + OVERHEAD_IN_SECONDS, own + sum(parts.values()) + OVERHEAD_IN_SECONDS)
     return costs
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from bench import paper
 from bench.cache import write_atomically
 from bench.protocol import PROTOCOLS
-from bench.results import COMPARISON
+from bench.results import COMPARISON, STATUSES
 from bench.statistics import cells, precision
 
 PAPER_SETS = ("paper's real set", "paper's simulated set")
@@ -104,6 +104,30 @@ def reconstruction_table(rows: pd.DataFrame) -> Table:
     caption = "Table 3. Reconstruction error (mean squared, voxels scaled to variance 1) on the test set"
     notes = _notes(rows, "mse") + ["the paper does not state the scale of its voxels: compare within a column only"]
     return Table("table3", caption, pd.DataFrame(body), notes)
+
+
+def status_grid(rows: pd.DataFrame) -> str:
+    """How many seeds of each method and fraction are done, and what became of the others; for a terminal."""
+    parts = []
+    for comparison, group in rows.groupby(COMPARISON, sort=False):
+        columns = {"no labels" if pd.isna(f) else f"{f:g} %": f for f in sorted(group["fraction"].unique())}
+        body = []
+        for variant, ours in group.groupby("variant"):
+            line = [variant]
+            for fraction in columns.values():
+                statuses = ours[ours["fraction"].isna() if pd.isna(fraction) else ours["fraction"] == fraction][
+                    "status"
+                ]
+                others = statuses[statuses != "done"].value_counts()
+                text = f"{(statuses == 'done').sum()} of {len(statuses)} done" if len(statuses) else "–"
+                line.append(", ".join([text, *(f"{n} {status}" for status, n in others.items())]))
+            body.append(line)
+        table = pd.DataFrame(body, columns=["method", *columns])
+        parts.append(comparison_title(comparison))
+        parts.append(str(table.to_markdown(index=False, tablefmt="simple", disable_numparse=True)))
+    counts = rows["status"].value_counts()
+    parts.append(f"{len(rows)} trials: " + ", ".join(f"{counts[s]} {s}" for s in STATUSES if s in counts))
+    return "\n\n".join(parts)
 
 
 def _short(comparison: tuple[object, ...], table: pd.DataFrame) -> str:

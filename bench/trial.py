@@ -70,13 +70,14 @@ class Runtime:
     device: str  # "cpu" or "cuda"
     threads: int
     deterministic: bool = False  # on a GPU: the same bits in every run, at some cost; on a CPU they always are
+    checkpoint_interval_in_seconds: float = 30.0  # 0: after each validation
 
 
 @dataclass
 class Result:
     """What came of a trial; `results` writes it, tables and pictures read it."""
 
-    status: str  # "done" or "failed"
+    status: str  # one of results.STATUSES
     error: str = ""
     traceback: str = ""
     counts: dict[str, int | str] = field(default_factory=dict)  # sizes and hash of the split
@@ -87,7 +88,7 @@ class Result:
     history: list[Check] = field(default_factory=list)
     class_names: tuple[str, ...] = ()
     reconstructions: FloatArray | None = None  # (classes, 2, d, h, w): original, rebuilt; in training-part units
-    checkpoint: dict[str, float] = field(default_factory=dict)  # what `weights` need to name other volumes
+    calibration: dict[str, float] = field(default_factory=dict)  # what `weights` need to name other volumes
     weights: Weights | None = None  # of the network that validation chose
 
 
@@ -102,7 +103,7 @@ def run(trial: Trial, runtime: Runtime, checkpoints: Checkpoints | None = None) 
     with threadpool_limits(runtime.threads):
         try:
             result = _train_and_score(trial, runtime, checkpoints)
-        except Exception as error:  # any method may be anybody's code: its failure is a row, not the run's end
+        except (Exception, SystemExit) as error:  # any method may be anybody's code: its failure is a row
             first_line = str(error).partition("\n")[0]
             result = Result("failed", f"{type(error).__name__}: {first_line}", traceback.format_exc())
     result.costs["seconds"] = time.perf_counter() - began
@@ -121,6 +122,8 @@ def rehearse(trial: Trial, runtime: Runtime) -> tuple[float, dict[str, float]]:
 
 def _set_up(runtime: Runtime) -> None:
     torch.set_num_threads(runtime.threads)
+    torch.set_default_dtype(torch.float32)  # whatever the trial before this one left
+    torch.set_grad_enabled(True)
     keep_freed_memory()
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = not runtime.deterministic
     if runtime.deterministic:
@@ -210,13 +213,13 @@ def _train_and_score(trial: Trial, runtime: Runtime, checkpoints: Checkpoints | 
     if not isinstance(network, Classifies | Rebuilds):
         raise TypeError("the trained network has neither logits(volumes) nor reconstruct(volumes)")
     result.weights = {k: v.detach().cpu().clone() for k, v in network.state_dict().items()}
-    result.checkpoint = _checkpoint(network, side)
+    result.calibration = _calibration(network, side)
     _score(result, network, side)
     return result
 
 
 @torch.inference_mode()
-def _checkpoint(network: nn.Module | Classifies | Rebuilds, side: _Prepared) -> dict[str, float]:
+def _calibration(network: nn.Module | Classifies | Rebuilds, side: _Prepared) -> dict[str, float]:
     """Scale of the voxels, and what the labelled validation volumes say of a classifier: its loss and temperature."""
     made = {
         "side": side.subtomograms.side,
@@ -242,9 +245,11 @@ def _score(result: Result, network: nn.Module | Classifies | Rebuilds, side: _Pr
     logits, errors = [], []
     for volumes in side.test.batches(EVALUATION_BATCH):
         if isinstance(network, Classifies):
-            logits.append(network.logits(volumes).double().cpu())
+            given = _checked("logits", network.logits(volumes), (len(volumes), len(side.subtomograms.class_names)))
+            logits.append(given.double().cpu())
         if isinstance(network, Rebuilds):
-            errors.append((network.reconstruct(volumes) - volumes).square().flatten(1).mean(1).double().cpu())
+            rebuilt = _checked("reconstruct", network.reconstruct(volumes), volumes.shape)
+            errors.append((rebuilt - volumes).square().flatten(1).mean(1).double().cpu())
     if logits:
         joined = torch.cat(logits)
         scores: Classification = classification(labels, joined.softmax(1).numpy())
@@ -252,7 +257,7 @@ def _score(result: Result, network: nn.Module | Classifies | Rebuilds, side: _Pr
         result.scores = {
             name: getattr(scores, name) for name in ("accuracy", "balanced_accuracy", "macro_f1", "nll", "ece")
         }
-        calibrated = (joined / result.checkpoint.get("temperature", 1.0)).softmax(1).numpy()
+        calibrated = (joined / result.calibration.get("temperature", 1.0)).softmax(1).numpy()
         result.scores["ece_calibrated"] = calibration_error(calibrated, labels)
     if isinstance(network, Rebuilds):
         mse = float(torch.cat(errors).mean())
@@ -262,3 +267,10 @@ def _score(result: Result, network: nn.Module | Classifies | Rebuilds, side: _Pr
         first = np.array([np.flatnonzero(labels == c)[0] for c in range(len(side.subtomograms.class_names))])
         volumes = side.test[torch.from_numpy(first)]
         result.reconstructions = torch.cat([volumes, network.reconstruct(volumes)], 1).cpu().numpy()
+
+
+def _checked(what: str, given: object, shape: tuple[int, ...]) -> Tensor:
+    """What a method's network gave, if it has the shape that it should have: NumPy's rules would stretch it to fit."""
+    if not isinstance(given, Tensor) or given.shape != shape:
+        raise TypeError(f"{what}(volumes) gave {getattr(given, 'shape', type(given).__name__)} instead of {shape}")
+    return given

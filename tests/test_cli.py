@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ from conftest import BENCH, TINY
 
 from bench import scheduling, volume
 from bench.results import Store
+from bench.stopping import Stopped
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -203,12 +205,14 @@ def test_a_run_cut_short_goes_on_with_what_is_missing(
 
     def cut(trial: object, *rest: object) -> str:
         if len(ran) == 2:
-            raise KeyboardInterrupt
+            raise Stopped(signal.SIGINT)
         ran.append(trial)
         return execute(trial, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(scheduling, "execute", cut)
-    assert bench(*options, "--out", tmp_path / "out")[0] == 130
+    code, out, _ = bench(*options, "--out", tmp_path / "out")
+    assert code == 130
+    assert f"1 trials to go: bench run --resume --out {tmp_path / 'out'}" in out
     states = [r["status"] for r in Store(tmp_path / "out").records().values()]
     assert sorted(states) == ["done", "done", "missing"]
     monkeypatch.setattr(scheduling, "execute", lambda *a: ran.append(a[0]) or execute(*a))

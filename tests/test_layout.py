@@ -13,6 +13,8 @@ FILES = [p for folder in ("bench", "methods", "datasets") for p in sorted((ROOT 
 # A datum passes down this list; a room imports rooms above it only.
 ORDER = [
     "errors",
+    "stopping",
+    "progress",
     "seeds",
     "cache",
     "checkpoint",
@@ -48,7 +50,6 @@ ORDER = [
     "prediction",
     "inspection",
     "export",
-    "progress",
     "suite",
     "cli",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -55,21 +54,18 @@ def test_it_names_the_test_set_as_the_trial_did(
     assert confusion.tolist() == record["confusion"]
     assert [p.name for p in named] == [tiny.class_names[p.number - 1] for p in named]
     assert all(1 / 8 <= p.probability <= 1 and 1 / 8 - 1e-9 <= p.confidence <= 1 for p in named)
-    assert record["checkpoint"]["validation_labels"] == record["counts"]["n_validation_labelled"]
+    assert record["calibration"]["validation_labels"] == record["counts"]["n_validation_labelled"]
 
 
 def test_the_trial_is_chosen_by_validation_not_by_its_test(
     make_trial: MakeTrial, runtime: Runtime, store: Store
 ) -> None:
     trials = [make_trial(seed=seed) for seed in range(2)] + [make_trial("rim"), make_trial(fraction=10.0)]
-    for trial in trials:
-        _trained(store, trial, runtime)
-    store.plan(trials)
     for trial, (nll, accuracy) in zip(trials, [(0.5, 0.1), (0.9, 0.9), (0.1, 0.99), (0.2, 0.99)]):
-        path = store.folder / "trials" / trial.key() / "result.json"
-        record = json.loads(path.read_text())
-        record["checkpoint"]["validation_nll"], record["scores"]["accuracy"] = nll, accuracy
-        path.write_text(json.dumps(record))
+        result = run(trial, runtime)
+        result.calibration["validation_nll"], result.scores["accuracy"] = nll, accuracy
+        store.write(trial, result, "cpu")
+    store.plan(trials)
     assert prediction.choose(store, None, None, None, None) == trials[0].key()  # not the control, not fewer labels
     assert prediction.choose(store, None, None, 1, None) == trials[1].key()
     assert prediction.choose(store, "rim", None, None, None) == trials[2].key()
@@ -82,11 +78,11 @@ def test_weights_that_are_damaged_or_anothers_are_refused_in_one_line(
     make_trial: MakeTrial, runtime: Runtime, store: Store
 ) -> None:
     one, other = _trained(store, make_trial(), runtime), _trained(store, make_trial("autoencoding"), runtime)
-    path = store.weights(one)
+    path, others = (store.home(key) / "weights.safetensors" for key in (one, other))
     whole = path.read_bytes()
-    for bad in (whole[:-50], b"", b"\x80\x04N.", b"\xff" * 100, store.weights(other).read_bytes()):
+    for bad in (whole[:-50], whole[:-1] + b"!", b"", b"\x80\x04N.", b"\xff" * 100, others.read_bytes()):
         path.write_bytes(bad)
-        with pytest.raises(BenchError, match="does not hold the weights") as caught:
+        with pytest.raises(BenchError, match="not what the trial wrote") as caught:
             prediction.load(store, one)
         assert "\n" not in str(caught.value)
     path.unlink()

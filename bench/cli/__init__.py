@@ -8,15 +8,30 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from bench import __version__
 from bench.cli.data import data
 from bench.errors import BenchError
+from bench.stopping import Stopped, requests_to, stop
 
 OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+# Options of `bench run` that say how and where, not what: --resume may change them.
+_HOW = {
+    "out",
+    "device",
+    "backend",
+    "cpus_per_trial",
+    "gpus_per_trial",
+    "address",
+    "deterministic",
+    "time_limit",
+    "checkpoint_every",
+    "retry_failed",
+}
 _DISK = {
-    errno.ENOSPC: "the disk is full; free some space or choose another --out",
-    errno.EDQUOT: "the disk quota is used up; free some space or choose another --out",
+    errno.ENOSPC: "the disk is full; free some space and go on (bench run --resume), or choose another --out",
+    errno.EDQUOT: "the disk quota is used up; free some space and go on (bench run --resume), or choose another --out",
     errno.EROFS: "the disk is read-only; choose another --out",
     errno.EACCES: "permission denied; choose a folder that you may write to",
 }
@@ -75,21 +90,60 @@ def bench() -> None:
 @click.option(
     "--out", default="runs", show_default=True, metavar="DIR", help="Results folder; finished trials in it are kept."
 )
-@click.option("--resume", is_flag=True, help="Go on with the last run in --out, with its options; others are ignored.")
-def run(resume: bool, **options: Any) -> None:
+@click.option(
+    "--time-limit",
+    type=float,
+    metavar="MINUTES",
+    help="Of one trial, which is ended beyond it.  [default: 20 times its estimate, at least 30]",
+)
+@click.option(
+    "--checkpoint-every",
+    type=float,
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="What a killed trial loses at most.",
+)
+@click.option(
+    "--resume", is_flag=True, help="Go on with the last run in --out: what is missing, was killed or timed out."
+)
+@click.option("--retry-failed", is_flag=True, help="Like --resume, and run what failed once more.")
+@click.pass_context
+def run(context: click.Context, /, resume: bool, **options: Any) -> None:
     """Train and compare methods: rows, leaderboard, tables, pictures.
 
-    A call that finds finished trials in --out runs only what is missing.
+    A call that finds finished trials in --out runs only what is missing. One that is cut short, by whatever, goes on
+    with --resume, to the same numbers.
     """
     from bench import suite
     from bench.progress import Reporter
     from bench.results import Store
 
-    if resume:
+    if resume or options["retry_failed"]:
+        given = [name for name in options if context.get_parameter_source(name) == ParameterSource.COMMANDLINE]
+        if changing := [name for name in given if name not in _HOW]:
+            name = "set" if changing[0] == "settings" else changing[0].replace("_", "-")
+            raise BenchError(f"--{name}: --resume goes on with what was begun; leave one of the two out")
         stored = Store(Path(options["out"])).request()
-        options = {name: stored.get(name, value) for name, value in options.items()} | {"out": options["out"]}
+        options = {name: options[name] if name in given else stored.get(name, options[name]) for name in options}
     complete = suite.run(suite.Request(**options | {"settings": tuple(options["settings"])}), Reporter())
     sys.exit(OK if complete else FAILED)
+
+
+@bench.command()
+@click.argument("out", type=click.Path(path_type=Path))
+def status(out: Path) -> None:
+    """What of OUT is done, failed, was killed, timed out or is missing, method by method."""
+    from bench.results import Store
+    from bench.suite import how_to_go_on
+    from bench.tables import status_grid
+
+    store = Store(out)
+    rows = store.rows()
+    click.echo(status_grid(rows))
+    for _, row in rows[~rows["status"].isin(["done", "missing"])].iterrows():
+        click.echo(f"{row['status']}: {row['variant']} seed {row['seed']}: {row['error']} ({store.home(row['trial'])})")
+    click.echo("A bench run is at work here." if store.busy() else how_to_go_on(rows, str(out)) or "All done.")
 
 
 bench.add_command(data)
@@ -212,7 +266,11 @@ def check(new: Path, baseline: Path, junit: Path | None) -> None:
 def main() -> None:
     """Run the command; an error that the user can mend is one line and code 2."""
     try:
-        bench(standalone_mode=False)
+        with requests_to(stop):
+            bench(standalone_mode=False)
+    except Stopped as stopped:
+        click.echo(f"bench: {stopped}", err=True)
+        sys.exit(stopped.exit_code)
     except click.exceptions.Abort:
         sys.exit(INTERRUPTED)
     except click.exceptions.NoArgsIsHelpError as error:
