@@ -46,6 +46,9 @@ class Subtomograms:
 
     def __post_init__(self) -> None:
         n = len(self.volumes)
+        for name in {self.title, *self.class_names, *map(str, () if self.tomogram_ids is None else self.tomogram_ids)}:
+            if not name.isprintable():  # it goes to terminals, pages and file names
+                raise BenchError(f"{name!r}: a name with control characters; rename that class, tomogram or set")
         if self.volumes.ndim != 4 or len(self.labels) != n:
             raise BenchError(f"{self.title}: {self.volumes.shape} volumes do not fit {self.labels.shape} labels")
         if self.tomogram_ids is not None and len(self.tomogram_ids) != n:
@@ -120,17 +123,21 @@ class Subtomograms:
 
     @staticmethod
     def open(folder: Path) -> Subtomograms:
-        """Read what `save` wrote; the volumes stay on disk, memory-mapped."""
-        meta = json.loads((folder / "meta.json").read_text())
-        ids = meta["tomogram_ids"]
-        return Subtomograms(
-            volumes=np.load(folder / "volumes.npy", mmap_mode="r"),
-            labels=np.load(folder / "labels.npy"),
-            class_names=tuple(meta["class_names"]),
-            voxel_size_in_angstroms=meta["voxel_size_in_angstroms"],
-            title=meta["title"],
-            tomogram_ids=None if ids is None else np.array(ids, dtype=np.str_),
-        )
+        """Read what `save` wrote; the volumes stay on disk, memory-mapped. Raises BenchError where it is damaged."""
+        try:
+            meta = json.loads((folder / "meta.json").read_text())
+            volumes, labels = np.load(folder / "volumes.npy", mmap_mode="r"), np.load(folder / "labels.npy")
+            ids = meta["tomogram_ids"]
+            return Subtomograms(
+                volumes=volumes,
+                labels=labels,
+                class_names=tuple(meta["class_names"]),
+                voxel_size_in_angstroms=meta["voxel_size_in_angstroms"],
+                title=meta["title"],
+                tomogram_ids=None if ids is None else np.array(ids, dtype=np.str_),
+            )
+        except (ValueError, KeyError, TypeError, EOFError) as error:
+            raise BenchError(f"{folder}: the set is damaged ({error}); delete that folder and make it again") from error
 
 
 def read_boxes(paths: list[Path], report: Report = silent) -> tuple[FloatArray, float]:

@@ -58,7 +58,7 @@ def choose(store: Store, method: str | None, fraction: float | None, seed: int |
     """The key of a finished trial with these properties: of the most labels, then of the lowest validation loss.
 
     Of the data set that the folder's last run was on. Raises BenchError where there is none. The test scores take no
-    part.
+    part. Without a name only built-in methods do: a folder from elsewhere must not choose whose code runs here.
     """
     last = store.last_planned()
     found = []
@@ -70,6 +70,8 @@ def choose(store: Store, method: str | None, fraction: float | None, seed: int |
         if not all(wanted) or protocol not in (None, trial.protocol):
             continue
         if trial.fingerprint != last:
+            continue
+        if method is None and not registry.is_built_in(registry.METHODS, trial.method):
             continue
         if method is None and registry.method(trial.method).is_control:
             continue

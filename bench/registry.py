@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from bench.dataset import Dataset
     from bench.method import Method
 
+BUILT_IN = "built in"
 METHODS, DATASETS = "bench.methods", "bench.datasets"  # folders, and the entry-point groups of other packages
 
 
@@ -43,7 +44,7 @@ def entries(group: str) -> dict[str, Entry]:
         for module in pkgutil.iter_modules([package_path]):
             if not module.name.startswith("_"):
                 summary = _summary(Path(package_path) / f"{module.name}.py")
-                found.append(Entry(module.name, summary, "built in", f"{group}.{module.name}"))
+                found.append(Entry(module.name, summary, BUILT_IN, f"{group}.{module.name}"))
     for point in entry_points(group=group):
         package = f"{point.dist.name} {point.dist.version}" if point.dist else point.module
         found.append(Entry(point.name, f"from the package {package}", package, point.value))
@@ -66,7 +67,7 @@ def names(group: str, wanted: str) -> list[str]:
     known = entries(group)
     chosen = [name.strip() for name in wanted.split(",") if name.strip()]
     if "all" in chosen:
-        chosen = [e.name for e in known.values() if e.origin == "built in"] + [n for n in chosen if n != "all"]
+        chosen = [e.name for e in known.values() if e.origin == BUILT_IN] + [n for n in chosen if n != "all"]
     for name in chosen:
         if name not in known:
             what = _plural(group)[:-1]
@@ -74,6 +75,12 @@ def names(group: str, wanted: str) -> list[str]:
     if not chosen:
         raise BenchError(f"no {_plural(group)} named; known: {', '.join(known)}")
     return list(dict.fromkeys(chosen))
+
+
+def is_built_in(group: str, name: str) -> bool:
+    """Whether an entry is this project's own code."""
+    entry = entries(group).get(name)
+    return entry is not None and entry.origin == BUILT_IN
 
 
 def method(name: str, settings: Mapping[str, Any] | None = None) -> Method:

@@ -71,7 +71,7 @@ def _page(
     parts = [f"<!doctype html><meta charset='utf-8'><title>subtomobench</title><style>{_STYLE}</style>"]
     parts.append("<h1>subtomobench</h1>")
     counts = rows["status"].value_counts()
-    parts.append("<p>" + ", ".join(f"{n} trials {status}" for status, n in counts.items()) + "</p>")
+    parts.append("<p>" + ", ".join(f"{n} trials {html.escape(str(status))}" for status, n in counts.items()) + "</p>")
     for table in tables:
         notes = "".join(f"<li>{html.escape(note)}</li>" for note in table.notes)
         parts.append(f"<h2>{html.escape(table.caption)}</h2><div>{_html(table.body)}</div><ul>{notes}</ul>")

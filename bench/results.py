@@ -215,7 +215,8 @@ class Store:
         """One row a planned trial; results/README.md says what each column means."""
         rows = [_row(key, record) for key, record in self.records().items()]
         by = [*CELL, "seed"]
-        table = pd.DataFrame(rows).astype({"fraction": float})
+        whole = dict.fromkeys([c for c in COUNTS if c.startswith("n_")] + ["optimiser_steps", "attempts"], "Int64")
+        table = pd.DataFrame(rows).astype({"fraction": "float64"} | whole)
         return table.sort_values(by, kind="stable", ignore_index=True)
 
     def busy(self) -> bool:

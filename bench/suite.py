@@ -257,7 +257,7 @@ def _prepare_data(dataset: Dataset, store: Store, reporter: Reporter) -> Path:
         with reporter.progress(f"Making the data set {name}", 1.0) as meter:
             dataset.write(folder, lambda done, of: meter.to(done / of))
 
-    return Cache(store.cache_folder).entry("data", dataset.key(), make, resumable=True)
+    return Cache(store.cache_folder, reporter.say).entry("data", dataset.key(), make, resumable=True)
 
 
 def _trials(plan: Plan, subtomograms: Subtomograms, fingerprint: str) -> list[Trial]:

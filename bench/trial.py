@@ -6,6 +6,7 @@ import os
 import time
 import traceback
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -230,7 +231,7 @@ def _calibration(network: nn.Module | Classifies | Rebuilds, side: _Prepared) ->
     known = side.data.validation_labels != UNLABELLED
     if not isinstance(network, Classifies) or not known.any():
         return made
-    logits = in_batches(network.logits, side.data.validation_volumes.only(known)).double().cpu()
+    logits = in_batches(partial(_logits, network, side), side.data.validation_volumes.only(known)).double().cpu()
     labels = side.data.validation_labels[known].cpu()
     made["validation_nll"] = float(torch.nn.functional.cross_entropy(logits, labels))
     made["validation_labels"] = len(labels)
@@ -245,8 +246,7 @@ def _score(result: Result, network: nn.Module | Classifies | Rebuilds, side: _Pr
     logits, errors = [], []
     for volumes in side.test.batches(EVALUATION_BATCH):
         if isinstance(network, Classifies):
-            given = _checked("logits", network.logits(volumes), (len(volumes), len(side.subtomograms.class_names)))
-            logits.append(given.double().cpu())
+            logits.append(_logits(network, side, volumes).double().cpu())
         if isinstance(network, Rebuilds):
             rebuilt = _checked("reconstruct", network.reconstruct(volumes), volumes.shape)
             errors.append((rebuilt - volumes).square().flatten(1).mean(1).double().cpu())
@@ -267,6 +267,10 @@ def _score(result: Result, network: nn.Module | Classifies | Rebuilds, side: _Pr
         first = np.array([np.flatnonzero(labels == c)[0] for c in range(len(side.subtomograms.class_names))])
         volumes = side.test[torch.from_numpy(first)]
         result.reconstructions = torch.cat([volumes, network.reconstruct(volumes)], 1).cpu().numpy()
+
+
+def _logits(network: Classifies, side: _Prepared, volumes: Tensor) -> Tensor:
+    return _checked("logits", network.logits(volumes), (len(volumes), len(side.subtomograms.class_names)))
 
 
 def _checked(what: str, given: object, shape: tuple[int, ...]) -> Tensor:

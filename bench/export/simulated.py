@@ -50,7 +50,7 @@ def _boxes(made: Subtomograms, out: Path, report: Report) -> list[Path]:
     """One MRC a particle, those that are there left alone; paths are relative to `out`."""
     paths = []
     for i, label in enumerate(made.labels):
-        folder = Path("subtomograms") / re.sub(r"[^\w.+-]+", "_", made.class_names[label])
+        folder = Path("subtomograms") / re.sub(r"[^\w.+-]+|^\.+", "_", made.class_names[label])
         (out / folder).mkdir(parents=True, exist_ok=True)
         path = folder / f"{i:05d}.mrc"
         if not (out / path).exists():

@@ -225,7 +225,11 @@ class Simulation(Dataset):
     def stream(self, plan: Plan, folder: Path, report: Report) -> None:
         """What `write` does, of a plan that is made already."""
         volumes, journal = folder / "volumes.npy", folder / "snr.f32"
-        if not journal.exists():
+        expected = 4 * plan.box**3 * len(plan.labels)
+        if (
+            not journal.exists() or not volumes.exists() or volumes.stat().st_size <= expected
+        ):  # the header comes on top
+            journal.unlink(missing_ok=True)
             np.lib.format.open_memmap(volumes, "w+", np.float32, (len(plan.labels), *(plan.box,) * 3))
         offset = np.load(volumes, mmap_mode="r").offset
         # The journal grows after the boxes are safe: what it does not list is made again.

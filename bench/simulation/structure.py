@@ -14,6 +14,8 @@ import numpy.typing as npt
 from bench import volume
 from bench.errors import BenchError
 
+LARGEST_IN_BYTES = 4 * 2**30  # of a file, unpacked; the largest of the archive has half a gigabyte
+LARGEST_IN_ATOMS = 100_000_000  # of an assembly; a virus capsid has a few million
 SUFFIXES = (".pdb", ".ent", ".cif", ".mmcif", ".pdb.gz", ".ent.gz", ".cif.gz", ".mmcif.gz")
 
 
@@ -50,6 +52,10 @@ def read(path: Path, assembly: str = "auto") -> Structure:
     structure.setup_entities()
     taken = _choose(structure, assembly, path)
     if taken is not None:
+        generators = next(a for a in structure.assemblies if a.name == taken).generators
+        copies = sum(len(generator.operators) for generator in generators)
+        if copies * structure[0].count_atom_sites() > LARGEST_IN_ATOMS:
+            raise BenchError(f"{path}: assembly {taken} of {copies} copies is too large; take --assembly none")
         try:
             structure.transform_to_assembly(taken, gemmi.HowToNameCopiedChain.AddNumber)
         except RuntimeError as error:
@@ -82,7 +88,8 @@ def damage(path: Path) -> str:
     try:
         with gzip.open(path) as handle:
             while handle.read(2**20):
-                pass
+                if handle.tell() > LARGEST_IN_BYTES:
+                    return f"more than {LARGEST_IN_BYTES >> 30} GiB when unpacked"
     except (OSError, EOFError, zlib.error) as error:
         return str(error)
     return ""

@@ -1,0 +1,157 @@
+"""An entry is used where it is what was made, and made anew where it is anything else."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bench.cache import Cache, write_atomically
+
+
+def _make(text: str) -> Callable[[Path], None]:
+    def make(folder: Path) -> None:
+        (folder / "sub").mkdir(exist_ok=True)
+        (folder / "a").write_text(text)
+        (folder / "sub" / "b").write_text(2 * text)
+
+    return make
+
+
+def _spoil(entry: Path, how: str) -> None:
+    target = entry / "sub" / "b"
+    if how == "truncated":
+        target.write_text("ne")
+    elif how == "changed":
+        target.write_text("OLDOLD")
+    elif how == "missing":
+        target.unlink()
+    elif how == "list missing":
+        (entry / "contents.json").unlink()
+    elif how == "list cut":
+        (entry / "contents.json").write_bytes((entry / "contents.json").read_bytes()[:-3])
+    elif how == "list of another kind":
+        (entry / "contents.json").write_text('["a", "b"]')
+    elif how == "pickle":
+        (entry / "contents.json").write_bytes(b"\x80\x04N.")
+    elif how == "empty":
+        shutil.rmtree(entry)
+        entry.mkdir()
+    else:  # another entry under this one's name
+        shutil.rmtree(entry)
+        other = Cache(entry.parent).entry("data", "other", _make("foreign"))
+        shutil.copytree(other, entry)
+
+
+HOW = [
+    "truncated",
+    "changed",
+    "missing",
+    "list missing",
+    "list cut",
+    "list of another kind",
+    "pickle",
+    "empty",
+    "foreign",
+]
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_what_is_not_as_it_was_made_is_made_anew(how: str, tmp_path: Path) -> None:
+    said: list[str] = []
+    cache = Cache(tmp_path, said.append)
+    entry = cache.entry("data", "key", _make("old"))
+    _spoil(entry, how)
+    assert cache.entry("data", "key", _make("new")) == entry
+    assert (entry / "a").read_text() == "new"
+    assert (entry / "sub" / "b").read_text() == "newnew"
+    assert len(said) == 1
+    assert "made anew" in said[0]
+
+
+def test_a_whole_one_is_used_as_it_is(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    entry = cache.entry("data", "key", _make("old"))
+    assert cache.entry("data", "key", lambda _: pytest.fail("made twice")) == entry
+    assert cache.entry("data", "key2", _make("new")) != entry
+
+
+def test_a_link_counts_by_what_it_names(tmp_path: Path) -> None:
+    (tmp_path / "far").write_text("gigabytes")
+
+    def make(folder: Path) -> None:
+        (folder / "near").unlink(missing_ok=True)
+        (folder / "near").symlink_to(tmp_path / "far")
+
+    cache = Cache(tmp_path / "cache")
+    cache.entry("data", "key", make)
+    cache.entry("data", "key", lambda _: pytest.fail("made twice"))
+    (tmp_path / "far").write_text("giga")
+    made = []
+    cache.entry("data", "key", lambda folder: (made.append(1), make(folder))[1])
+    assert made
+
+
+def test_what_broke_off_is_no_entry(tmp_path: Path) -> None:
+    def fail(folder: Path) -> None:
+        _make("half")(folder)
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="space"):
+        Cache(tmp_path).entry("data", "key", fail)
+    assert not (tmp_path / "data-key").exists()
+    seen = []
+    Cache(tmp_path).entry("data", "key", lambda folder: seen.append(sorted(p.name for p in folder.iterdir())))
+    assert seen == [[]]
+    with pytest.raises(OSError, match="space"):
+        Cache(tmp_path).entry("data", "more", fail, resumable=True)
+    Cache(tmp_path).entry(
+        "data", "more", lambda folder: seen.append(sorted(p.name for p in folder.iterdir())), resumable=True
+    )
+    assert seen[1] == ["a", "sub"]
+
+
+def _slowly(folder: Path, made: Path) -> None:
+    time.sleep(0.3)
+    with made.open("a") as file:
+        file.write("x")
+    _make("one")(folder)
+
+
+def _ask(folder: Path, made: Path) -> None:
+    Cache(folder).entry("data", "key", lambda aside: _slowly(aside, made))
+
+
+def test_many_that_want_it_at_once_make_it_once(tmp_path: Path) -> None:
+    spawn = multiprocessing.get_context("fork")
+    askers = [spawn.Process(target=_ask, args=(tmp_path / "cache", tmp_path / "made")) for _ in range(4)]
+    for asker in askers:
+        asker.start()
+    for asker in askers:
+        asker.join()
+    assert (tmp_path / "made").read_text() == "x"
+
+
+def test_one_that_is_killed_lets_go(tmp_path: Path) -> None:
+    asker = multiprocessing.get_context("fork").Process(target=_ask, args=(tmp_path / "cache", tmp_path / "made"))
+    asker.start()
+    time.sleep(0.1)
+    os.kill(asker.pid or 0, signal.SIGKILL)
+    asker.join()
+    _ask(tmp_path / "cache", tmp_path / "made")
+    assert (tmp_path / "cache" / "data-key" / "a").read_text() == "one"
+
+
+def test_a_file_is_whole_or_the_one_before_it(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    write_atomically(path, "one")
+    with pytest.raises(TypeError):
+        write_atomically(path, 2)  # type: ignore[arg-type]
+    assert path.read_text() == "one"
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
