@@ -105,7 +105,7 @@ class _Disk:
         self.row_bytes = math.prod(array.shape[1:]) * array.dtype.itemsize
         self.name = str(array.filename)
         self.file = os.open(self.name, os.O_RDONLY)
-        weakref.finalize(self, os.close, self.file)
+        weakref.finalize(self, os.close, self.file).atexit = False  # a thread may still be reading then
 
     def __len__(self) -> int:
         return self.shape[0]

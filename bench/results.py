@@ -225,6 +225,8 @@ class Store:
             self.lock().release()
         except BenchError:
             return True
+        except OSError:  # a folder that nobody may write to
+            return False
         return False
 
     def _planned(self) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from bench.checkpoint import Checkpoints
 from bench.errors import BenchError
 from bench.progress import duration
 from bench.results import Store
-from bench.stopping import Stopped, TimedOut, process_time_limit, requests_to, time_limit
+from bench.stopping import Stopped, TimedOut, process_is_ending, process_time_limit, requests_to, time_limit
 from bench.trial import Result, Runtime, Trial, rehearse, run
 
 if TYPE_CHECKING:
@@ -85,6 +85,8 @@ def execute(job: Job, runtime: Runtime, folder: Path, in_worker: bool = False) -
                 result = run(trial, runtime, checkpoints)
         except TimedOut:
             result = Result("timed out", too_long, traceback.format_exc())
+    if result.status == "failed" and process_is_ending():  # the run was stopped; the trial did not fail
+        return "missing"
     store.write(trial, result, runtime.device)
     return result.status
 

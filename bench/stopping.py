@@ -30,6 +30,11 @@ def stop(number: int) -> None:
     raise Stopped(number)
 
 
+def process_is_ending() -> bool:
+    """Whether the interpreter is being taken down around this thread, which then sees errors of nobody's making."""
+    return not threading.main_thread().is_alive()
+
+
 @contextmanager
 def requests_to(handle: Callable[[int], None]) -> Iterator[None]:
     """Give the first request to stop to `handle`; a second one ends the process at once.

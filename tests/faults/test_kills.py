@@ -1,0 +1,134 @@
+"""SIGKILL, SIGINT, SIGTERM at any moment: what was finished stays, what was not goes on, the numbers are the same."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from bench.results import Store
+from faults.conftest import SMALL, Start, assert_same, finished, go_on
+
+
+def _killed_and_resumed(start: Start, out: Path, whole: Path, moment_in_seconds: float) -> int:
+    """Kill a run's driver at a moment, go on; returns how many trials were finished by then."""
+    command = start("run", *SMALL, "--out", out)
+    time.sleep(moment_in_seconds)
+    command.kill()
+    before = finished(out)
+    go_on(start, out, SMALL)
+    after = finished(out)
+    assert all(after[key] == content for key, content in before.items()), "a finished trial ran again"
+    assert_same(out, whole)
+    return len(before)
+
+
+@pytest.mark.parametrize("moment_in_seconds", [14.0])
+def test_a_killed_driver_loses_nothing(start: Start, tmp_path: Path, whole: Path, moment_in_seconds: float) -> None:
+    _killed_and_resumed(start, tmp_path / "out", whole, moment_in_seconds)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+def test_twenty_random_moments(start: Start, tmp_path: Path, whole: Path) -> None:
+    drawn = random.Random(0)
+    began = time.monotonic()
+    command = start("run", *SMALL, "--out", tmp_path / "timed")
+    assert command.wait() == 0
+    length = time.monotonic() - began
+    for i in range(20):
+        moment = drawn.uniform(0, length)
+        before = _killed_and_resumed(start, tmp_path / f"out{i}", whole, moment)
+        print(f"SIGKILL {i + 1} at {moment:.1f} of {length:.1f} s: {before} trials were finished, rows identical")
+
+
+def _attempts(out: Path) -> int:
+    return sum(path.read_text().count(" begun ") for path in out.glob("trials/*/log.txt"))
+
+
+def _more_than(out: Path, begun: int) -> bool:
+    return _attempts(out) > begun
+
+
+def test_a_run_killed_again_and_again_still_arrives(start: Start, tmp_path: Path, whole: Path) -> None:
+    """In one process, where each kill falls into the training itself; a trial goes on from where it was."""
+    out = tmp_path / "out"
+    options = [*SMALL, "--backend", "serial"]
+    for kills in range(4):
+        command = start("run", *(["--resume"] if (out / "request.json").is_file() else options), "--out", out)
+        begun = _attempts(out)
+        command.until(partial(_more_than, out, begun))
+        time.sleep(0.3 * kills)
+        command.kill()
+    go_on(start, out, options)
+    assert_same(out, whole)
+    logs = [path.read_text() for path in out.glob("trials/*/log.txt")]
+    assert sum("goes on from step" in log for log in logs) >= 1
+    attempts = pd.read_csv(out / "rows.csv")["attempts"]
+    assert attempts.max() > 1
+    assert not list(out.glob("trials/*/checkpoint"))
+
+
+def test_a_killed_worker_is_tried_again_and_counted(start: Start, tmp_path: Path, whole: Path) -> None:
+    out = tmp_path / "out"
+    command = start("run", *SMALL, "--out", out)
+    command.until(lambda: len(list(out.glob("trials/*/checkpoint/*"))) > 0)
+    workers = [pid for pid in command.family() if "ray::" in command.name_of(pid) and "Impl" in command.name_of(pid)]
+    assert workers
+    for pid in workers:
+        os.kill(pid, signal.SIGKILL)
+    assert command.wait() == 0, command.output()
+    assert_same(out, whole)
+    rows = pd.read_csv(out / "rows.csv")
+    assert set(rows["attempts"]) == {1, 2}
+    assert (rows["attempts"] == 2).sum() <= len(workers)
+
+
+@pytest.mark.parametrize(
+    ("backend", "name", "code"),
+    [
+        ("ray", "SIGTERM", 143),
+        ("serial", "SIGINT", 130),
+        pytest.param("ray", "SIGINT", 130, marks=pytest.mark.long),
+        pytest.param("serial", "SIGTERM", 143, marks=pytest.mark.long),
+    ],
+)
+def test_a_request_to_stop_is_heeded(
+    backend: str, name: str, code: int, start: Start, tmp_path: Path, whole: Path
+) -> None:
+    out = tmp_path / "out"
+    command = start("run", *SMALL, "--backend", backend, "--out", out)
+    command.until(lambda: len(finished(out)) >= 1)
+    command.process.send_signal(getattr(signal, name))
+    asked = time.monotonic()
+    assert command.wait(60) == code, command.output()
+    assert time.monotonic() - asked < 30
+    assert f"bench run --resume --out {out}" in command.output()
+    assert f"stopped by {name}" in command.output()
+    assert "Traceback" not in command.output()
+    time.sleep(2)
+    assert command.family() == []
+    rows = pd.read_csv(out / "rows.csv")
+    assert {"done", "missing"} == set(rows["status"])
+    before = finished(out)
+    go_on(start, out, SMALL)
+    assert all(finished(out)[key] == content for key, content in before.items())
+    assert_same(out, whole)
+
+
+def test_a_second_run_waits_for_nobody_and_harms_nobody(start: Start, tmp_path: Path, whole: Path) -> None:
+    out = tmp_path / "out"
+    first, second = (start("run", *SMALL, "--out", out) for _ in range(2))
+    codes = [first.wait(), second.wait()]
+    assert sorted(codes) == [0, 2]
+    refused = (first, second)[codes.index(2)]
+    assert "another bench run is at work here" in refused.output()
+    assert_same(out, whole)
+    assert set(pd.read_csv(out / "rows.csv")["attempts"]) == {1}
+    assert not Store(out).busy()
