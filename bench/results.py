@@ -90,9 +90,17 @@ class Store:
         return self.folder / "cache"
 
     def plan(self, trials: list[Trial]) -> None:
-        """Remember these trials beside those that have ended; one that never runs shows as missing."""
+        """Remember these trials beside those that have ended; one that never runs shows as missing.
+
+        A trial that ended under other code than one of these, and is the same in all else, counts no more.
+        """
         last = {trial.key(): asdict(trial) for trial in trials}
-        kept = {key: trial for key, trial in self._planned().items() if self.read(key) is not None}
+        renewed = {_but_for_code(trial) for trial in last.values()}
+        kept = {
+            key: trial
+            for key, trial in self._planned().items()
+            if self.read(key) is not None and _but_for_code(trial) not in renewed
+        }
         write_atomically(self.folder / "plan.json", json.dumps(kept | last, indent=1))
 
     def last_planned(self) -> str:
@@ -235,6 +243,10 @@ class Store:
         if odd := [key for key in planned if not re.fullmatch("[0-9a-f]{16}", key)]:  # it becomes a path
             raise BenchError(f"{path}: '{odd[0]}' is no trial; delete {path.name}, and run again")
         return planned
+
+
+def _but_for_code(trial: dict[str, Any]) -> str:
+    return digest({name: value for name, value in trial.items() if name != "code"})
 
 
 def _now() -> str:

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bench.augment import wedge_preserving_views
-from bench.cache import Cache, code_digest, digest
+from bench.cache import Cache, code_digest, digest, write_atomically
 from bench.checkpoint import Checkpoints, State, global_randomness, set_global_randomness
 from bench.feed import Feed
 from bench.networks import Backbone, initialise
@@ -198,9 +198,9 @@ class Trainer:
                 history=[],
                 runs=0,
             )
-            save_file(make(own), folder / "weights.safetensors")
+            write_atomically(folder / "weights.safetensors", save(make(own)))
             cost = {"took": [own.seconds, own.steps, own.volumes_seen], "history": own.history}
-            (folder / "cost.json").write_text(json.dumps(cost))
+            write_atomically(folder / "cost.json", json.dumps(cost))
             own.checkpoints.clear()
 
         parts = (asdict(self.rules), asdict(self.budget), asdict(self.backbone), self.seed, self.data_key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 import traceback
@@ -28,6 +29,8 @@ from bench.seeds import derive
 from bench.split import UNLABELLED, Split, make_split
 from bench.training import EVALUATION_BATCH, Check, Classifies, Rebuilds, Trainer, TrainingData, Weights, in_batches
 from bench.volume import FloatArray
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,8 @@ class Result:
 def run(trial: Trial, runtime: Runtime, checkpoints: Checkpoints | None = None) -> Result:
     """Run one trial from data to scores; what a method raises becomes a result with status "failed".
 
-    One that was begun before goes on from its checkpoints, to the same numbers.
+    One that was begun before goes on from its checkpoints, to the same numbers. Raises OSError where the disk is full,
+    which is no fault of the method's.
     """
     began = time.perf_counter()
     _set_up(runtime)
@@ -105,6 +109,8 @@ def run(trial: Trial, runtime: Runtime, checkpoints: Checkpoints | None = None) 
         try:
             result = _train_and_score(trial, runtime, checkpoints)
         except (Exception, SystemExit) as error:  # any method may be anybody's code: its failure is a row
+            if isinstance(error, OSError) and error.errno in FULL:
+                raise
             first_line = str(error).partition("\n")[0]
             result = Result("failed", f"{type(error).__name__}: {first_line}", traceback.format_exc())
     result.costs["seconds"] = time.perf_counter() - began

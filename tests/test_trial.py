@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -11,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench import registry, trial
+from bench import registry, training, trial
 from bench.protocol import Budget
 from bench.trial import Result, Runtime, Trial, run
 
@@ -75,6 +76,19 @@ def test_a_method_that_breaks_is_a_row(
     assert word in result.error
     assert "Traceback" in result.traceback
     assert not result.scores
+
+
+def test_a_full_disk_is_not_the_method_s_failure(
+    make_trial: MakeTrial, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The shared autoencoder finds no room; recorded as failed it would never run again by itself."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(training, "write_atomically", full)
+    with pytest.raises(OSError, match="space"):
+        run(make_trial("autoencoder"), runtime)
 
 
 def test_probabilities_that_are_not_numbers_fail_the_trial(

@@ -20,9 +20,10 @@ from bench.results import COSTS, Store
 
 HOST_COLUMNS = [*(c for c in COSTS if c != "optimiser_steps"), "device"]
 # Seven trials of some seconds: a shared autoencoder, what waits for it, methods with one stage and with several.
-SMALL = ["--set", "phantoms.box=8", "--set", "phantoms.per_class=40", "--epochs", "20", "--seeds", "1"]
+SMALL = ["--set", "phantoms.box=8", "--set", "phantoms.per_class=40", "--epochs", "8", "--seeds", "1"]
 SMALL += ["--methods", "autoencoder,pretrained,self_training,supervised", "--fractions", "20,40"]
 SMALL += ["--checkpoint-every", "0"]
+SERIAL = [*SMALL, "--backend", "serial"]
 FAULTY = Path(__file__).with_name("faulty.py")
 
 
@@ -103,9 +104,9 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 @pytest.fixture(scope="session")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The results of SMALL, never interrupted."""
+    """The results of SMALL, never interrupted, from one process."""
     folder = tmp_path_factory.mktemp("whole")
-    command = Command(folder, "run", *SMALL, "--out", folder / "out")
+    command = Command(folder, "run", *SERIAL, "--out", folder / "out")
     try:
         assert command.wait() == 0, command.output()
     finally:
@@ -134,10 +135,10 @@ def finished(out: Path) -> dict[str, bytes]:
     return {key: (store.home(key) / "result.json").read_bytes() for key in done}
 
 
-def go_on(start: Start, out: Path, arguments: list[str]) -> Command:
+def go_on(start: Start, out: Path, arguments: list[str], *changes: str) -> Command:
     """What a user does after a crash: --resume, or the first command again where nothing had begun."""
     begun = (out / "request.json").is_file()
-    command = start("run", *(["--resume"] if begun else arguments), "--out", out)
+    command = start("run", *(["--resume"] if begun else arguments), *changes, "--out", out)
     assert command.wait() == 0, command.output()
     return command
 

@@ -16,9 +16,8 @@ import pandas as pd
 import pytest
 from conftest import TINY
 
-from faults.conftest import SMALL, Start, assert_same, finished, go_on
+from faults.conftest import SERIAL, SMALL, Start, assert_same, finished, go_on
 
-SERIAL = [*SMALL, "--backend", "serial"]
 MIB = 2**20
 
 
