@@ -267,6 +267,12 @@ def read_rows(path: Path) -> pd.DataFrame:
     return rows
 
 
+def row_label(row: pd.Series) -> str:
+    """Names a row's trial: "fair autoencoding 5 % seed 0"."""
+    fraction = "" if pd.isna(row["fraction"]) else f" {row['fraction']:g} %"
+    return f"{row['protocol']} {row['variant']}{fraction} seed {row['seed']}"
+
+
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         found: dict[str, Any] = json.loads(path.read_text())

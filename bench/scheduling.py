@@ -198,6 +198,7 @@ class Ray:
                 num_cpus=self.resources.cpus_per_trial, num_gpus=self.resources.gpus_per_trial
             )
             self._rehearser = actor.remote()
+            ray.get(self._rehearser.__ray_ready__.remote())  # a busy cluster is no slow method
         try:
             answer: tuple[float, dict[str, float]] = ray.get(
                 self._rehearser.rehearse.remote(asdict(trial), asdict(self.runtime)),
@@ -263,6 +264,7 @@ def _watch(store: Store, device: str, on_done: OnDone, ended: list[BaseException
     It ends the run as soon as there is a reason in `ended`, and puts one there where results cannot be written.
     """
     from ray import tune
+    from ray.exceptions import RayTaskError
 
     class Watch(tune.Callback):
         def __reduce__(self) -> tuple[type, tuple[()]]:
@@ -279,11 +281,15 @@ def _watch(store: Store, device: str, on_done: OnDone, ended: list[BaseException
                 on_done(_job(trial.config).trial)
 
         def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            died, error = _job(trial.config).trial, str(trial.get_error())
-            memory = " for lack of memory" if "OutOfMemory" in error else ""
-            text = f"the worker process died{memory}, {store.attempts(died.key())} times; --resume tries again"
+            died, error = _job(trial.config).trial, trial.get_error()
+            if isinstance(error, RayTaskError):  # raised beside the method: no disk that all nodes share, say
+                status, text = "failed", f"{type(error.cause).__name__}: {error.cause}".partition("\n")[0]
+            else:
+                memory = " for lack of memory" if "OutOfMemory" in str(error) else ""
+                times = store.attempts(died.key())
+                status, text = "killed", f"the worker process died{memory}, {times} times; --resume tries again"
             try:
-                store.write(died, Result("killed", text, error), device)
+                store.write(died, Result(status, text, str(error)), device)
             except OSError as problem:
                 ended.append(problem)
             else:

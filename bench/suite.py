@@ -19,7 +19,7 @@ from bench.errors import BenchError
 from bench.networks import Backbone
 from bench.progress import Reporter, duration
 from bench.protocol import Profile, Protocol, profile_named, protocols_named
-from bench.results import Store
+from bench.results import Store, row_label
 from bench.scheduling import Backend, Job, Ray, Resources, Serial, choose_device, usable_cpus
 from bench.stopping import Stopped
 from bench.trial import Runtime, Trial, split_of
@@ -128,34 +128,41 @@ def run(request: Request, reporter: Reporter) -> bool:
         reporter.log = store.folder / "log.txt"
         reporter.note(f"bench run {request}")
         store.request(asdict(replace(request, retry_failed=False)))
-        folder = _prepare_data(plan.dataset, store, reporter)
-        subtomograms = Subtomograms.open(folder)
-        plan.trials = _trials(plan, subtomograms, Subtomograms.saved_fingerprint(folder))
-        store.plan(plan.trials)
-        runtime = Runtime(
-            folder,
-            store.cache_folder,
-            plan.resources.device,
-            request.cpus_per_trial,
-            request.deterministic,
-            request.checkpoint_every,
-        )
         try:
-            _run_pending(plan, runtime, store, reporter, request)
+            _run(plan, store, reporter, request)
         except Stopped as stopped:
-            reporter.say(f"Writing what there is: {stopped}")
-            reporter.say(how_to_go_on(_report(plan, store), request.out))
+            if plan.trials:
+                reporter.say(f"Writing what there is: {stopped}")
+                reporter.say(how_to_go_on(_report(plan, store), request.out))
+            else:
+                reporter.say(f"Go on: bench run --resume --out {shlex.quote(request.out)}")
             raise
         rows = _report(plan, store)
         reporter.say("\n" + report.summary(rows))
         reporter.say(f"Took {duration(time.monotonic() - began)}. Open {store.folder / 'report.html'}")
         left = rows[rows["status"] != "done"]
         for _, row in left.iterrows():
-            label = f"{row['protocol']} {row['variant']} {row['fraction']:g} % seed {row['seed']}"
-            reporter.say(f"{row['status']}: {label}: {row['error']} ({store.home(row['trial'])})")
+            reporter.say(f"{row['status']}: {row_label(row)}: {row['error']} ({store.home(row['trial'])})")
         if len(left):
             reporter.say(how_to_go_on(rows, request.out))
     return left.empty
+
+
+def _run(plan: Plan, store: Store, reporter: Reporter, request: Request) -> None:
+    """Data, trials, training."""
+    folder = _prepare_data(plan.dataset, store, reporter)
+    subtomograms = Subtomograms.open(folder)
+    plan.trials = _trials(plan, subtomograms, Subtomograms.saved_fingerprint(folder))
+    store.plan(plan.trials)
+    runtime = Runtime(
+        folder,
+        store.cache_folder,
+        plan.resources.device,
+        request.cpus_per_trial,
+        request.deterministic,
+        request.checkpoint_every,
+    )
+    _run_pending(plan, runtime, store, reporter, request)
 
 
 def how_to_go_on(rows: pd.DataFrame, out: str) -> str:
@@ -164,9 +171,9 @@ def how_to_go_on(rows: pd.DataFrame, out: str) -> str:
     interrupted = int((rows["status"] != "done").sum()) - failed
     lines = []
     if interrupted:
-        lines.append(f"{interrupted} trials to go: bench run --resume --out {shlex.quote(out)}")
+        lines.append(f"To go: {interrupted}. Go on: bench run --resume --out {shlex.quote(out)}")
     if failed:
-        lines.append(f"{failed} trials failed; once mended: bench run --retry-failed --out {shlex.quote(out)}")
+        lines.append(f"Failed: {failed}. Once mended: bench run --retry-failed --out {shlex.quote(out)}")
     return "\n".join(lines)
 
 

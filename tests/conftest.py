@@ -10,6 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # as many workers as cores: one thread each, for what they start too
+    os.environ["OMP_NUM_THREADS"] = "1"
+
 from bench import cli, registry
 from bench.dataset import Subtomograms
 from bench.protocol import Budget

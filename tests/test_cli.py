@@ -212,7 +212,7 @@ def test_a_run_cut_short_goes_on_with_what_is_missing(
     monkeypatch.setattr(scheduling, "execute", cut)
     code, out, _ = bench(*options, "--out", tmp_path / "out")
     assert code == 130
-    assert f"1 trials to go: bench run --resume --out {tmp_path / 'out'}" in out
+    assert f"To go: 1. Go on: bench run --resume --out {tmp_path / 'out'}" in out
     states = [r["status"] for r in Store(tmp_path / "out").records().values()]
     assert sorted(states) == ["done", "done", "missing"]
     monkeypatch.setattr(scheduling, "execute", lambda *a: ran.append(a[0]) or execute(*a))

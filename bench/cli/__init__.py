@@ -134,7 +134,7 @@ def run(context: click.Context, /, resume: bool, **options: Any) -> None:
 @click.argument("out", type=click.Path(path_type=Path))
 def status(out: Path) -> None:
     """What of OUT is done, failed, was killed, timed out or is missing, method by method."""
-    from bench.results import Store
+    from bench.results import Store, row_label
     from bench.suite import how_to_go_on
     from bench.tables import status_grid
 
@@ -142,8 +142,12 @@ def status(out: Path) -> None:
     rows = store.rows()
     click.echo(status_grid(rows))
     for _, row in rows[~rows["status"].isin(["done", "missing"])].iterrows():
-        click.echo(f"{row['status']}: {row['variant']} seed {row['seed']}: {row['error']} ({store.home(row['trial'])})")
-    click.echo("A bench run is at work here." if store.busy() else how_to_go_on(rows, str(out)) or "All done.")
+        click.echo(f"{row['status']}: {row_label(row)}: {row['error']} ({store.home(row['trial'])})")
+    if store.busy():
+        under_way = sum(store.attempts(key) > 0 for key in rows.loc[rows["status"] == "missing", "trial"])
+        click.echo(f"A bench run is at work here, on {under_way} trial(s).")
+    else:
+        click.echo(how_to_go_on(rows, str(out)) or "All done.")
 
 
 bench.add_command(data)
