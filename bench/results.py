@@ -147,8 +147,17 @@ class Store:
 
     def attempts(self, key: str) -> int:
         """How often a trial was begun."""
+        return len(self._begun(key))
+
+    def process(self, trial: Trial) -> int | None:
+        """Id of the process that began a trial last; None where none did."""
+        begun = self._begun(trial.key())
+        return begun[-1] if begun else None
+
+    def _begun(self, key: str) -> list[int]:
         path = self.home(key) / "log.txt"
-        return sum(f" {_BEGUN} " in line for line in path.read_text().splitlines()) if path.is_file() else 0
+        text = path.read_text() if path.is_file() else ""
+        return [int(pid) for pid in re.findall(rf" {_BEGUN} by process (\d+) ", text)]
 
     def checkpoints(self, trial: Trial) -> Path:
         """Where a trial keeps how far it is, until it is done."""

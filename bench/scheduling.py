@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
 import socket
 import tempfile
 import traceback
+from collections import Counter
 from collections.abc import Callable
 from contextlib import chdir
 from dataclasses import asdict, dataclass
@@ -205,7 +207,9 @@ class Ray:
                 timeout=REHEARSAL_LIMIT_IN_SECONDS,
             )
             return answer
-        except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError):
+        except ray.exceptions.RayTaskError:  # the method raised something; the process is well
+            raise
+        except ray.exceptions.RayError:
             self._end_rehearsals()
             raise
 
@@ -217,17 +221,40 @@ class Ray:
             self._rehearser = None
 
     def run(self, jobs: list[Job], on_done: OnDone) -> None:
-        """Through one Tune experiment, whose own files last as long as it does."""
-        from ray import tune
-
+        """Through Tune, until all have ended."""
         self._end_rehearsals()
         ended: list[BaseException] = []  # why the run ends before all trials have
+        left, losses = {job.trial.key(): job for job in jobs}, Counter[str]()
+
+        def on_end(trial: Trial) -> None:
+            del left[trial.key()]
+            on_done(trial)
+
+        with requests_to(lambda number: ended.append(Stopped(number))):
+            while left:
+                try:
+                    self._fit([*left.values()], on_end, ended)
+                except _EndedError:
+                    raise ended[0] from None
+                except RuntimeError as error:
+                    if not _is_ray_s(error):
+                        raise
+                    # Tune expects processes to die, not to be killed by Ray itself for want of memory: it gives up.
+                    for trial in self._lost([job.trial for job in left.values()], str(error)):
+                        losses[trial.key()] += 1
+                        if losses[trial.key()] > RETRIES:
+                            self._write(trial, error)
+                            on_end(trial)
+                    self.__exit__()
+                    self.__enter__()
+
+    def _fit(self, jobs: list[Job], on_end: OnDone, ended: list[BaseException]) -> None:
+        """One Tune experiment, whose own files last as long as it does."""
+        from ray import tune
+
         runtime, folder = asdict(self.runtime), self.store.folder
-        with (
-            requests_to(lambda number: ended.append(Stopped(number))),
-            tempfile.TemporaryDirectory(prefix=".ray-", dir=folder, ignore_cleanup_errors=True) as scratch,
-        ):
-            tuner = tune.Tuner(
+        with tempfile.TemporaryDirectory(prefix=".ray-", dir=folder, ignore_cleanup_errors=True) as scratch:
+            tune.Tuner(
                 tune.with_resources(
                     tune.with_parameters(_ray_trial, runtime=runtime, folder=str(folder)),
                     {"cpu": self.resources.cpus_per_trial, "gpu": self.resources.gpus_per_trial},
@@ -237,14 +264,29 @@ class Ray:
                 run_config=tune.RunConfig(
                     storage_path=scratch,
                     verbose=0,
-                    callbacks=[_watch(self.store, self.runtime.device, on_done, ended)],
+                    callbacks=[_watch(self._write, on_end, ended)],
                     failure_config=tune.FailureConfig(max_failures=RETRIES),
                 ),
-            )
-            try:
-                tuner.fit()
-            except _EndedError:
-                raise ended[0] from None
+            ).fit()
+
+    def _lost(self, trials: list[Trial], error: str) -> list[Trial]:
+        """Those under way whose process an error of Ray's names; where it names none, all that are under way."""
+        pids = {trial.key(): self.store.process(trial) for trial in trials}
+        under_way = [trial for trial in trials if pids[trial.key()] is not None]
+        named = [trial for trial in under_way if re.search(rf"to kill.*pid={pids[trial.key()]}\b", error)]
+        return named or under_way
+
+    def _write(self, trial: Trial, error: Exception) -> None:
+        """The row of a trial that could not write its own."""
+        from ray.exceptions import RayTaskError
+
+        if isinstance(error, RayTaskError):  # raised beside the method: no disk that all nodes share, say
+            status, text = "failed", f"{type(error.cause).__name__}: {error.cause}".partition("\n")[0]
+        else:
+            memory = " for lack of memory" if "OutOfMemory" in str(error) or "OOM" in str(error) else ""
+            times = self.store.attempts(trial.key())
+            status, text = "killed", f"the worker process died{memory}, {times} times; --resume tries again"
+        self.store.write(trial, Result(status, text, str(error)), self.runtime.device)
 
 
 class _Rehearser:
@@ -258,13 +300,12 @@ class _EndedError(BaseException):
     """Brings Tune to an end between two of its steps; no Exception, so that it does not wait for its trials."""
 
 
-def _watch(store: Store, device: str, on_done: OnDone, ended: list[BaseException]) -> tune.Callback:
-    """A Tune callback that tells how each trial ended, and writes the row of one that could not write its own.
+def _watch(write: Callable[[Trial, Exception], None], on_end: OnDone, ended: list[BaseException]) -> tune.Callback:
+    """A Tune callback that tells how each trial ended, after `write` of the row of one that could not write its own.
 
     It ends the run as soon as there is a reason in `ended`, and puts one there where results cannot be written.
     """
     from ray import tune
-    from ray.exceptions import RayTaskError
 
     class Watch(tune.Callback):
         def __reduce__(self) -> tuple[type, tuple[()]]:
@@ -278,24 +319,24 @@ def _watch(store: Store, device: str, on_done: OnDone, ended: list[BaseException
             if problem := trial.last_result.get("problem"):
                 ended.append(OSError(*problem))
             else:
-                on_done(_job(trial.config).trial)
+                on_end(_job(trial.config).trial)
 
         def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            died, error = _job(trial.config).trial, trial.get_error()
-            if isinstance(error, RayTaskError):  # raised beside the method: no disk that all nodes share, say
-                status, text = "failed", f"{type(error.cause).__name__}: {error.cause}".partition("\n")[0]
-            else:
-                memory = " for lack of memory" if "OutOfMemory" in str(error) else ""
-                times = store.attempts(died.key())
-                status, text = "killed", f"the worker process died{memory}, {times} times; --resume tries again"
+            died = _job(trial.config).trial
             try:
-                store.write(died, Result(status, text, str(error)), device)
+                write(died, trial.get_error())
             except OSError as problem:
                 ended.append(problem)
             else:
-                on_done(died)
+                on_end(died)
 
     return Watch()
+
+
+def _is_ray_s(error: RuntimeError) -> bool:
+    from ray.exceptions import RayError
+
+    return isinstance(error.__cause__, RayError)
 
 
 def _ray_trial(config: dict[str, Any], runtime: dict[str, Any], folder: str) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def test_a_node_that_leaves_takes_no_trial_along(
 
 @pytest.mark.long
 def test_a_trial_that_eats_all_memory_is_killed_and_named(start: Start, faulty: dict[str, str], tmp_path: Path) -> None:
-    """Ray's memory monitor, set to one gigabyte above what is in use now, sees the worker grow and kills it."""
+    """Ray's memory monitor, set to three gigabytes above what is in use now, sees the worker grow and kills it."""
     memory = {}
     for line in Path("/proc/meminfo").read_text().splitlines():
         name, value = line.split(":")
