@@ -7,13 +7,14 @@ import random
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
@@ -82,7 +83,7 @@ class Checkpoints:
             for old in _files(folder)[:-KEPT]:
                 old.unlink()
         except OSError as error:  # a full disk must not end a training whose result may still find room
-            self.note(f"no checkpoint: {error}")
+            self._note(f"no checkpoint: {error}")
         now = time.monotonic()
         self._due = now + max(
             self.interval_in_seconds, (now - began) / LARGEST_SHARE if self.interval_in_seconds else 0
@@ -90,14 +91,19 @@ class Checkpoints:
 
     def _read(self) -> tuple[dict[str, State], int]:
         files = _files(self.folder) if self.folder is not None else []
+        last = int(files[-1].stem.partition("-")[0]) if files else 0
         for path in reversed(files):
             try:
                 if file_digest(path) == path.stem.partition("-")[2]:
-                    return _states(path), int(files[-1].stem.partition("-")[0])
-            except (OSError, SafetensorError, ValueError, KeyError):
+                    return _states(path), last
+            except Exception:  # whatever lies there
                 pass
-            self.note(f"checkpoint {path.name} is damaged and passed over")
-        return {}, len(files)
+            self._note(f"checkpoint {path.name} is damaged and passed over")
+        return {}, last
+
+    def _note(self, text: str) -> None:
+        with suppress(OSError):  # the disk that takes no checkpoint takes no note either
+            self.note(text)
 
 
 def _files(folder: Path) -> list[Path]:

@@ -56,6 +56,11 @@ class Feed:
         """Which rows of the array this feed gives, (m,)."""
         return self._index
 
+    @property
+    def n_rows(self) -> int:
+        """Rows of the array itself."""
+        return len(self._rows)
+
     def at(self, index: Tensor) -> Feed:
         """The feed of rows `index` of the array itself, those that this one gives or not."""
         return Feed(self._rows, index, self._mean, self._deviation, self._device)

@@ -67,7 +67,7 @@ class Store:
         if folder.exists() and not folder.is_dir():
             raise BenchError(f"--out {folder}: is a file; name a folder")
         if not (folder / "store.json").exists():
-            if folder.exists() and any(folder.iterdir()):
+            if folder.exists() and any(not p.name.startswith(".store.json.") for p in folder.iterdir()):
                 raise BenchError(f"--out {folder}: holds other files; name a new or empty folder")
             folder.mkdir(parents=True, exist_ok=True)
             write_atomically(folder / "store.json", json.dumps({"format": FORMAT, "version": __version__}))
@@ -126,7 +126,7 @@ class Store:
         path = self.home(key) / "result.json"
         try:
             record: dict[str, Any] = json.loads(path.read_text())
-            return record if record.pop("checksum") == digest(record) else None
+            return record if record.pop("checksum") == digest(record) and record["key"] == key else None
         except (FileNotFoundError, ValueError, KeyError, AttributeError, TypeError):
             return None
 
@@ -156,7 +156,7 @@ class Store:
 
     def _begun(self, key: str) -> list[int]:
         path = self.home(key) / "log.txt"
-        text = path.read_text() if path.is_file() else ""
+        text = path.read_text(errors="replace") if path.is_file() else ""
         return [int(pid) for pid in re.findall(rf" {_BEGUN} by process (\d+) ", text)]
 
     def checkpoints(self, trial: Trial) -> Path:
@@ -179,7 +179,7 @@ class Store:
             np.save(buffer := io.BytesIO(), result.reconstructions)
             files["reconstructions.npy"] = buffer.getvalue()
         if text := record.pop("traceback"):
-            files["traceback.txt"] = text.encode()
+            files["traceback.txt"] = text.encode(errors="replace")
         for name, content in files.items():
             write_atomically(folder / name, content)
         for name in {"weights.safetensors", "reconstructions.npy", "traceback.txt"} - {*files}:
@@ -187,7 +187,8 @@ class Store:
         del record["weights"], record["reconstructions"]
         record["files"] = {name: bytes_digest(content) for name, content in files.items()}
         record["costs"]["attempts"] = self.attempts(trial.key())
-        record["trial"] = asdict(trial)
+        record["error"] = printable(record["error"])
+        record |= {"key": trial.key(), "trial": asdict(trial)}
         record["device"] = device
         record["host"] = platform.node()
         record["finished"] = _now()
@@ -276,6 +277,11 @@ def read_rows(path: Path) -> pd.DataFrame:
     return rows
 
 
+def printable(text: str) -> str:
+    """A text that any terminal and file takes: what is no letter becomes a question mark."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
 def row_label(row: pd.Series) -> str:
     """Names a row's trial: "fair autoencoding 5 % seed 0"."""
     fraction = "" if pd.isna(row["fraction"]) else f" {row['fraction']:g} %"
@@ -300,4 +306,4 @@ def _row(key: str, record: dict[str, Any]) -> dict[str, Any]:
         row |= {name: record.get(group, {}).get(name) for name in columns}
     row["recall"] = " ".join(f"{value:.4f}" for value in record.get("recall", ()))
     row |= {"device": record.get("device"), "trial": key}
-    return row
+    return {name: printable(value) if isinstance(value, str) else value for name, value in row.items()}

@@ -8,6 +8,7 @@ import re
 import shutil
 import socket
 import tempfile
+import time
 import traceback
 from collections import Counter
 from collections.abc import Callable
@@ -19,9 +20,16 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from bench.checkpoint import Checkpoints
 from bench.errors import BenchError
-from bench.progress import duration
 from bench.results import Store
-from bench.stopping import Stopped, TimedOut, process_is_ending, process_time_limit, requests_to, time_limit
+from bench.stopping import (
+    Stopped,
+    TimedOut,
+    handlers_kept,
+    process_is_ending,
+    process_time_limit,
+    requests_to,
+    time_limit,
+)
 from bench.trial import Result, Runtime, Trial, rehearse, run
 
 if TYPE_CHECKING:
@@ -30,6 +38,7 @@ if TYPE_CHECKING:
 OnDone = Callable[[Trial], None]
 RETRIES = 2  # of a trial whose process dies
 REHEARSAL_LIMIT_IN_SECONDS = 300.0
+TOO_LONG = "took longer than it may; if it does not hang, raise --time-limit"
 
 
 @dataclass(frozen=True)
@@ -73,11 +82,11 @@ def execute(job: Job, runtime: Runtime, folder: Path, in_worker: bool = False) -
     in_worker: this process is the trial's own, and ends where the trial takes too long.
     """
     store, trial, limit = Store(folder), job.trial, job.limit_in_seconds
+    if store.status(trial) == "done":  # by a process that died before it could say so
+        return "done"
     dump = store.dump(trial)
-    too_long = f"took longer than {duration(limit)}; if it does not hang, raise --time-limit"
-    if dump.exists() and dump.stat().st_size:  # what the attempt before this one left
-        result = Result("timed out", too_long, dump.read_text())
-        dump.unlink()
+    if said := _timed_out(dump):  # what the attempt before this one left
+        result = Result("timed out", TOO_LONG, said)
     else:
         store.begin(trial)
         note = partial(store.note, trial)
@@ -86,11 +95,18 @@ def execute(job: Job, runtime: Runtime, folder: Path, in_worker: bool = False) -
             with process_time_limit(limit, dump) if in_worker else time_limit(limit):
                 result = run(trial, runtime, checkpoints)
         except TimedOut:
-            result = Result("timed out", too_long, traceback.format_exc())
+            result = Result("timed out", TOO_LONG, traceback.format_exc())
     if result.status == "failed" and process_is_ending():  # the run was stopped; the trial did not fail
         return "missing"
     store.write(trial, result, runtime.device)
     return result.status
+
+
+def _timed_out(dump: Path) -> str:
+    """Where a process stood that took too long, once; empty where none did."""
+    said = dump.read_text(errors="replace") if dump.exists() else ""
+    dump.unlink(missing_ok=True)
+    return said
 
 
 class Backend(Protocol):
@@ -167,7 +183,12 @@ class Ray:
         address = self.resources.address
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
         if address is None:
-            options |= {"num_cpus": usable_cpus(), "include_dashboard": False, "object_store_memory": 200 * 2**20}
+            options |= {
+                "address": "local",
+                "num_cpus": usable_cpus(),
+                "include_dashboard": False,
+                "object_store_memory": 200 * 2**20,
+            }
         else:
             _check_address(address)
             options["address"] = address
@@ -175,7 +196,7 @@ class Ray:
             shutil.rmtree(left_by_a_killed_run)
         try:
             # Workers look for code in the folder that Ray starts from: not in a checkout that the user stands in.
-            with chdir(self.store.folder):
+            with chdir(self.store.folder), handlers_kept():
                 ray.init(**options)
         except ConnectionError as error:
             raise BenchError(f"--address {address}: no Ray cluster answers there ({error})") from error
@@ -195,17 +216,25 @@ class Ray:
         """In a worker's process, where trials will run too."""
         import ray
 
+        heard: list[Stopped] = []
         if self._rehearser is None:
             actor = ray.remote(_Rehearser).options(
                 num_cpus=self.resources.cpus_per_trial, num_gpus=self.resources.gpus_per_trial
             )
             self._rehearser = actor.remote()
-            ray.get(self._rehearser.__ray_ready__.remote())  # a busy cluster is no slow method
+            ready = self._rehearser.__ray_ready__.remote()  # a busy cluster is no slow method
+            with requests_to(lambda number: heard.append(Stopped(number))):
+                while not heard and not ray.wait([ready], timeout=0.2)[0]:
+                    pass
         try:
-            answer: tuple[float, dict[str, float]] = ray.get(
-                self._rehearser.rehearse.remote(asdict(trial), asdict(self.runtime)),
-                timeout=REHEARSAL_LIMIT_IN_SECONDS,
-            )
+            with requests_to(lambda number: heard.append(Stopped(number))):  # Ray would swallow what is raised in it
+                asked = self._rehearser.rehearse.remote(asdict(trial), asdict(self.runtime))
+                end = time.monotonic() + REHEARSAL_LIMIT_IN_SECONDS
+                while not heard and not ray.wait([asked], timeout=0.2)[0] and time.monotonic() < end:
+                    pass
+            if heard:
+                raise heard[0]
+            answer: tuple[float, dict[str, float]] = ray.get(asked, timeout=0)
             return answer
         except ray.exceptions.RayTaskError:  # the method raised something; the process is well
             raise
@@ -225,28 +254,32 @@ class Ray:
         self._end_rehearsals()
         ended: list[BaseException] = []  # why the run ends before all trials have
         left, losses = {job.trial.key(): job for job in jobs}, Counter[str]()
+        begun_before = {key: self.store.attempts(key) for key in left}
 
         def on_end(trial: Trial) -> None:
-            del left[trial.key()]
-            on_done(trial)
+            if left.pop(trial.key(), None) is not None:
+                on_done(trial)
 
         with requests_to(lambda number: ended.append(Stopped(number))):
-            while left:
+            while left and not ended:
                 try:
                     self._fit([*left.values()], on_end, ended)
                 except _EndedError:
-                    raise ended[0] from None
+                    break
                 except RuntimeError as error:
                     if not _is_ray_s(error):
                         raise
                     # Tune expects processes to die, not to be killed by Ray itself for want of memory: it gives up.
-                    for trial in self._lost([job.trial for job in left.values()], str(error)):
+                    begun = [job.trial for key, job in left.items() if self.store.attempts(key) > begun_before[key]]
+                    for trial in self._lost(begun or [job.trial for job in left.values()], str(error)):
                         losses[trial.key()] += 1
                         if losses[trial.key()] > RETRIES:
                             self._write(trial, error)
                             on_end(trial)
                     self.__exit__()
                     self.__enter__()
+        if ended:
+            raise ended[0]
 
     def _fit(self, jobs: list[Job], on_end: OnDone, ended: list[BaseException]) -> None:
         """One Tune experiment, whose own files last as long as it does."""
@@ -270,22 +303,23 @@ class Ray:
             ).fit()
 
     def _lost(self, trials: list[Trial], error: str) -> list[Trial]:
-        """Those under way whose process an error of Ray's names; where it names none, all that are under way."""
-        pids = {trial.key(): self.store.process(trial) for trial in trials}
-        under_way = [trial for trial in trials if pids[trial.key()] is not None]
-        named = [trial for trial in under_way if re.search(rf"to kill.*pid={pids[trial.key()]}\b", error)]
-        return named or under_way
+        """Those whose process an error of Ray's names as killed; where it names none, all of them."""
+        named = [t for t in trials if re.search(rf"to kill.*pid={self.store.process(t)}\b", error)]
+        return named or trials
 
     def _write(self, trial: Trial, error: Exception) -> None:
         """The row of a trial that could not write its own."""
         from ray.exceptions import RayTaskError
 
-        if isinstance(error, RayTaskError):  # raised beside the method: no disk that all nodes share, say
+        if self.store.status(trial) == "done":
+            return
+        if said := _timed_out(self.store.dump(trial)):
+            status, text, error = "timed out", TOO_LONG, RuntimeError(said)
+        elif isinstance(error, RayTaskError):  # raised beside the method: no disk that all nodes share, say
             status, text = "failed", f"{type(error.cause).__name__}: {error.cause}".partition("\n")[0]
         else:
             memory = " for lack of memory" if "OutOfMemory" in str(error) or "OOM" in str(error) else ""
-            times = self.store.attempts(trial.key())
-            status, text = "killed", f"the worker process died{memory}, {times} times; --resume tries again"
+            status, text = "killed", f"the worker process died{memory}, also when tried again; --resume tries once more"
         self.store.write(trial, Result(status, text, str(error)), self.runtime.device)
 
 
@@ -319,16 +353,18 @@ def _watch(write: Callable[[Trial, Exception], None], on_end: OnDone, ended: lis
             if problem := trial.last_result.get("problem"):
                 ended.append(OSError(*problem))
             else:
-                on_end(_job(trial.config).trial)
+                self._end(_job(trial.config).trial)
 
         def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            died = _job(trial.config).trial
+            self._end(_job(trial.config).trial, trial.get_error())
+
+        def _end(self, trial: Trial, error: Exception | None = None) -> None:
             try:
-                write(died, trial.get_error())
-            except OSError as problem:
+                if error is not None:
+                    write(trial, error)
+                on_end(trial)
+            except Exception as problem:  # Tune would take it for the trial's, and run it again
                 ended.append(problem)
-            else:
-                on_end(died)
 
     return Watch()
 

@@ -62,6 +62,18 @@ def requests_to(handle: Callable[[int], None]) -> Iterator[None]:
 
 
 @contextmanager
+def handlers_kept() -> Iterator[None]:
+    """Whatever a library does to the handlers of requests, they are afterwards what they were."""
+    before = {number: signal.getsignal(number) for number in _REQUESTS}
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+@contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
     """Raise TimedOut after `seconds`, at the next line of Python; no limit in a thread other than the main one."""
     if threading.current_thread() is not threading.main_thread():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
+import shutil
 import sys
 import time
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -26,6 +27,7 @@ from bench.trial import Runtime, Trial, split_of
 
 OVERHEAD_IN_SECONDS = 0.5  # of a trial beside its training: reading, scoring, writing
 # A trial hangs, so says the usual limit, when it has taken this many times what it should, and half an hour.
+LONGEST_LIMIT_IN_MINUTES = 100_000
 SLOWER_THAN_ESTIMATED, LEAST_LIMIT_IN_SECONDS = 20, 1800.0
 
 
@@ -89,8 +91,10 @@ def check(request: Request) -> Plan:
     ):
         if value < 1:
             raise BenchError(f"--{option} {value}: must be 1 or more")
-    if request.time_limit is not None and not request.time_limit > 0:
-        raise BenchError(f"--time-limit {request.time_limit:g}: must be more than 0 minutes")
+    if request.time_limit is not None and not 0 < request.time_limit <= LONGEST_LIMIT_IN_MINUTES:
+        raise BenchError(
+            f"--time-limit {request.time_limit:g}: must be above 0, at most {LONGEST_LIMIT_IN_MINUTES} minutes"
+        )
     if not request.checkpoint_every >= 0:
         raise BenchError(f"--checkpoint-every {request.checkpoint_every:g}: must be 0 seconds or more")
     if request.backend not in ("ray", "serial"):
@@ -127,7 +131,7 @@ def run(request: Request, reporter: Reporter) -> bool:
     with store.lock():
         reporter.log = store.folder / "log.txt"
         reporter.note(f"bench run {request}")
-        store.request(asdict(replace(request, retry_failed=False)))
+        store.request(_kept(request, plan))
         try:
             _run(plan, store, reporter, request)
         except Stopped as stopped:
@@ -148,12 +152,20 @@ def run(request: Request, reporter: Reporter) -> bool:
     return left.empty
 
 
+def _kept(request: Request, plan: Plan) -> dict[str, Any]:
+    """What --resume takes over: the same trials from wherever, on whatever machine; not where they run."""
+    data = None if request.data is None else str(Path(request.data).absolute())
+    kept = asdict(replace(request, profile=plan.profile.name, data=data))
+    return {name: value for name, value in kept.items() if name not in ("out", "address", "retry_failed")}
+
+
 def _run(plan: Plan, store: Store, reporter: Reporter, request: Request) -> None:
     """Data, trials, training."""
     folder = _prepare_data(plan.dataset, store, reporter)
     subtomograms = Subtomograms.open(folder)
-    plan.trials = _trials(plan, subtomograms, Subtomograms.saved_fingerprint(folder))
-    store.plan(plan.trials)
+    trials = _trials(plan, subtomograms, Subtomograms.saved_fingerprint(folder))
+    store.plan(trials)
+    plan.trials = trials
     runtime = Runtime(
         folder,
         store.cache_folder,
@@ -188,6 +200,9 @@ def _run_pending(plan: Plan, runtime: Runtime, store: Store, reporter: Reporter,
     status = {trial.key(): store.status(trial) for trial in plan.trials}
     ended = {"done"} if request.retry_failed else {"done", "failed"}
     pending = [trial for trial in plan.trials if status[trial.key()] not in ended]
+    for trial in plan.trials:
+        if status[trial.key()] == "done":  # a kill may have come before this
+            shutil.rmtree(store.checkpoints(trial), ignore_errors=True)
     fractions = ", ".join(f"{fraction:g}" for fraction in plan.fractions)
     text = f"{len(plan.trials)} trials: {len(plan.methods)} methods, {fractions} % labelled, {plan.seeds} seeds"
     text += f" (protocol {', '.join(p.name for p in plan.protocols)}; profile {plan.profile.name})"

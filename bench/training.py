@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from bench.augment import wedge_preserving_views
 from bench.cache import Cache, code_digest, digest, write_atomically
-from bench.checkpoint import Checkpoints, State, global_randomness, set_global_randomness
+from bench.checkpoint import Checkpoints, State, global_randomness, seed_globally, set_global_randomness
 from bench.feed import Feed
 from bench.networks import Backbone, initialise
 from bench.protocol import Budget
@@ -198,7 +198,10 @@ class Trainer:
                 history=[],
                 runs=0,
             )
+            randomness = global_randomness()
+            seed_globally(derive(self.seed, "shared", name))  # the same whichever trial comes first
             write_atomically(folder / "weights.safetensors", save(make(own)))
+            set_global_randomness(randomness)
             cost = {"took": [own.seconds, own.steps, own.volumes_seen], "history": own.history}
             write_atomically(folder / "cost.json", json.dumps(cost))
             own.checkpoints.clear()
@@ -278,7 +281,7 @@ class Run(Generic[NetworkT]):
             return True
         checkpoints, stage = self.trainer.checkpoints, f"{self.name} {until}"
         stood = checkpoints.recall(stage)
-        if stood is not None and stood.facts["steps_done"] > self.steps_done:
+        if stood is not None and stood.facts["steps_done"] > self.steps_done and stood.facts["place"] == self._place():
             self._restore(stood)
             checkpoints.note(f"{self.name}: goes on from step {self.steps_done}")
             return True
@@ -376,6 +379,11 @@ class Run(Generic[NetworkT]):
         logits = in_batches(network.logits, data.validation_volumes.only(known))
         return float(F.cross_entropy(logits, data.validation_labels[known]))
 
+    def _place(self) -> list[str | int]:
+        """What indices and generators refer to: on another device, or in another copy of the volumes, they mislead."""
+        data = self.data
+        return [self.trainer.device.type, data.volumes.n_rows, data.validation_volumes.n_rows]
+
     def _state(self) -> State:
         """All that `_restore` needs, in copies."""
         data, randomness = self.data, global_randomness()
@@ -390,7 +398,7 @@ class Run(Generic[NetworkT]):
         tensors |= {f"global.{k}": v for k, v in randomness.tensors.items()}
         facts = {name: getattr(self, name) for name in _COUNTED}
         facts |= {f"trainer.{name}": getattr(self.trainer, name) for name in _COUNTED_BY_TRAINER}
-        facts |= {"history": list(self.trainer.history), "global": randomness.facts}
+        facts |= {"history": list(self.trainer.history), "global": randomness.facts, "place": self._place()}
         return State({k: v.detach().clone() for k, v in tensors.items()}, facts)
 
     def _restore(self, state: State) -> None:

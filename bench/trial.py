@@ -30,7 +30,7 @@ from bench.split import UNLABELLED, Split, make_split
 from bench.training import EVALUATION_BATCH, Check, Classifies, Rebuilds, Trainer, TrainingData, Weights, in_batches
 from bench.volume import FloatArray
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
@@ -111,11 +111,18 @@ def run(trial: Trial, runtime: Runtime, checkpoints: Checkpoints | None = None) 
         except (Exception, SystemExit) as error:  # any method may be anybody's code: its failure is a row
             if isinstance(error, OSError) and error.errno in FULL:
                 raise
-            first_line = str(error).partition("\n")[0]
-            result = Result("failed", f"{type(error).__name__}: {first_line}", traceback.format_exc())
+            result = Result("failed", _first_line(error), traceback.format_exc())
     result.costs["seconds"] = time.perf_counter() - began
     result.costs["peak_memory_mib"] = peak_in_mebibytes(runtime.device)
     return result
+
+
+def _first_line(error: BaseException) -> str:
+    try:
+        text = str(error)
+    except Exception:  # an error of somebody's own kind, which cannot say what it is
+        text = ""
+    return f"{type(error).__name__}: {text}".partition("\n")[0]
 
 
 def rehearse(trial: Trial, runtime: Runtime) -> tuple[float, dict[str, float]]:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from bench import registry
 from bench.checkpoint import Checkpoints, State, global_randomness, seed_globally, set_global_randomness
+from bench.feed import Feed
 from bench.protocol import PROTOCOLS
 from bench.training import Trainer
 
@@ -98,9 +99,35 @@ def test_a_damaged_one_is_seen_and_the_one_before_it_used(damage: str, tmp_path:
 
 
 def test_with_both_damaged_it_begins_anew(tmp_path: Path) -> None:
-    for path in _kept(tmp_path, 1, 2):
+    for path in _kept(tmp_path, *range(8)):
         path.write_bytes(b"{}")
     assert Checkpoints(tmp_path).recall("a") is None
+    _kept(tmp_path, 9)  # one that comes after them counts
+    again = Checkpoints(tmp_path).recall("a")
+    assert again is not None
+    assert again.facts == {"value": 9}
+
+
+def test_one_of_another_copy_of_the_volumes_is_passed_over(tmp_path: Path) -> None:
+    """On a GPU with room the rows are those of the copy there; without, of the whole file."""
+    from bench.training import TrainingData
+
+    cut = _trainer(tmp_path / "a", epochs=2)
+    cut.checkpoints = Failing(tmp_path / "checkpoint", 0)
+    Failing.left = 2
+    with pytest.raises(Cut):
+        _trained("supervised", cut)
+    larger = _trainer(tmp_path / "b", epochs=2)
+    larger.checkpoints = Checkpoints(tmp_path / "checkpoint", 0)
+    data = _data()
+    rows = torch.cat([data.volumes[torch.arange(48)][:, 0]] * 2)
+    twice = TrainingData(
+        Feed(rows).only(torch.arange(48, 96)), data.labels, data.validation_volumes, data.validation_labels
+    )
+    method = registry.method("supervised")
+    resumed = method.fit(twice, larger).state_dict()
+    whole = method.fit(data, _trainer(tmp_path / "c", epochs=2)).state_dict()
+    assert all(torch.equal(resumed[key], whole[key]) for key in whole)
 
 
 def test_a_full_disk_ends_no_training(tmp_path: Path) -> None:

@@ -224,6 +224,27 @@ def test_a_run_cut_short_goes_on_with_what_is_missing(
     assert cut_rows["accuracy"].tolist() == whole_rows["accuracy"].tolist()
 
 
+def test_a_folder_that_moved_goes_on_where_it_is_now(
+    bench: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ["run", *TINY, "--methods", "supervised", "--fractions", "20", "--backend", "serial"]
+    monkeypatch.chdir(tmp_path)
+    assert bench(*options, "--out", "there")[0] == 0
+    (tmp_path / "there").rename(tmp_path / "here")
+    record = next((tmp_path / "here").glob("trials/*/result.json"))
+    record.unlink()
+    code, out, err = bench("run", "--resume", "--out", "here")
+    assert code == 0, err
+    assert "profile quick" in out
+    assert record.exists()
+    assert not (tmp_path / "there").exists()
+    (tmp_path / "here" / "request.json").write_text('{"settings": 3, "seeds": "x"}')
+    code, _, err = bench("run", "--resume", "--out", "here")
+    assert code == 2
+    assert "request.json" in err
+    assert bench("run", "--resume", "--methods", "m2", "--out", "here")[0] == 2
+
+
 def test_a_failing_method_is_a_row_and_an_exit_code(
     bench: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

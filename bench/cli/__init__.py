@@ -102,7 +102,7 @@ def bench() -> None:
     default=30.0,
     show_default=True,
     metavar="SECONDS",
-    help="What a killed trial loses at most.",
+    help="About what a killed trial loses.",
 )
 @click.option(
     "--resume", is_flag=True, help="Go on with the last run in --out: what is missing, was killed or timed out."
@@ -125,8 +125,14 @@ def run(context: click.Context, /, resume: bool, **options: Any) -> None:
             name = "set" if changing[0] == "settings" else changing[0].replace("_", "-")
             raise BenchError(f"--{name}: --resume goes on with what was begun; leave one of the two out")
         stored = Store(Path(options["out"])).request()
-        options = {name: options[name] if name in given else stored.get(name, options[name]) for name in options}
-    complete = suite.run(suite.Request(**options | {"settings": tuple(options["settings"])}), Reporter())
+        options = {n: options[n] if n in (*given, "out") else stored.get(n, options[n]) for n in options}
+    try:
+        request = suite.Request(**options | {"settings": tuple(options["settings"])})
+        suite.check(request)
+    except (TypeError, ValueError, AttributeError) as error:
+        path = Path(options["out"]) / "request.json"
+        raise BenchError(f"{path}: damaged ({error}); start with the options of that run, without --resume") from error
+    complete = suite.run(request, Reporter())
     sys.exit(OK if complete else FAILED)
 
 
@@ -144,8 +150,7 @@ def status(out: Path) -> None:
     for _, row in rows[~rows["status"].isin(["done", "missing"])].iterrows():
         click.echo(f"{row['status']}: {row_label(row)}: {row['error']} ({store.home(row['trial'])})")
     if store.busy():
-        under_way = sum(store.attempts(key) > 0 for key in rows.loc[rows["status"] == "missing", "trial"])
-        click.echo(f"A bench run is at work here, on {under_way} trial(s).")
+        click.echo("A bench run is at work here.")
     else:
         click.echo(how_to_go_on(rows, str(out)) or "All done.")
 

@@ -121,6 +121,18 @@ def test_a_request_to_stop_is_heeded(
     assert_same(out, whole)
 
 
+def test_a_request_to_stop_is_heeded_while_methods_are_timed(start: Start, tmp_path: Path) -> None:
+    """Ray has handlers of its own, and swallows what is raised while one waits for it."""
+    out = tmp_path / "out"
+    command = start("run", *SMALL, "--out", out)
+    command.until(lambda: "Timing" in command.output())
+    time.sleep(1)
+    command.process.send_signal(signal.SIGTERM)
+    assert command.wait(60) == 143, command.output()
+    assert f"bench run --resume --out {out}" in command.output()
+    assert "Traceback" not in command.output()
+
+
 def test_a_second_run_waits_for_nobody_and_harms_nobody(start: Start, tmp_path: Path, whole: Path) -> None:
     out = tmp_path / "out"
     first, second = (start("run", *SERIAL, "--out", out) for _ in range(2))

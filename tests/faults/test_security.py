@@ -7,6 +7,7 @@ import gzip
 import json
 import pickle
 import re
+import shutil
 import tomllib
 from collections.abc import Callable
 from importlib.metadata import requires, version
@@ -16,12 +17,12 @@ import numpy as np
 import pytest
 from conftest import TINY
 
-from bench import prediction, registry
+from bench import prediction, registry, report
 from bench.dataset import Subtomograms
 from bench.errors import BenchError
 from bench.results import Store
 from bench.simulation import structure
-from bench.trial import Runtime, Trial, run
+from bench.trial import Result, Runtime, Trial, run
 from faults.conftest import Start, statuses
 
 ROOT = Path(__file__).parents[2]
@@ -106,6 +107,25 @@ def test_a_trial_with_a_pickle_in_it_is_not_believed(
         assert name != "reconstructions.npy" or store.reconstructions(trial.key()) is None
         assert name != "result.json" or store.status(trial) == "missing"
     assert not sprung.exists()
+
+
+def test_a_trial_under_another_s_name_is_not_believed(
+    make_trial: Callable[..., Trial], runtime: Runtime, tmp_path: Path
+) -> None:
+    store, ours, other = Store.create(tmp_path / "out"), make_trial(), make_trial(seed=1)
+    store.write(ours, run(ours, runtime), "cpu")
+    shutil.copytree(store.home(ours.key()), store.home(other.key()))
+    assert (store.status(ours), store.status(other)) == ("done", "missing")
+
+
+def test_an_error_that_no_terminal_or_file_takes_is_told_all_the_same(
+    make_trial: Callable[..., Trial], tmp_path: Path
+) -> None:
+    store, trial = Store.create(tmp_path / "out"), make_trial()
+    store.write(trial, Result("failed", "no \udcff, \x1b[2J", "at \udcff"), "cpu")
+    store.plan([trial])
+    assert store.rows()["error"].tolist() == ["no ?, ?[2J"]
+    report.write(store)
 
 
 @pytest.mark.parametrize("key", ["../../../etc", "/etc", "..", "a/b", "", "0123456789abcdeg"])
