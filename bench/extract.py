@@ -45,7 +45,8 @@ class Cutting:
             raise BenchError(f"--box {self.box}: a box has 2 voxels or more along an edge")
         if self.contrast not in ("dark", "bright"):
             raise BenchError(f"--contrast {self.contrast}: say how particles look in the tomogram, dark or bright")
-        for name in ("voxel_size_in_angstroms", "tomogram_voxel_size_in_angstroms", "background"):
+        sizes = ("voxel_size_in_angstroms", "tomogram_voxel_size_in_angstroms", "coordinates_voxel_size_in_angstroms")
+        for name in (*sizes, "background"):
             if getattr(self, name) < 0:
                 raise BenchError(f"--{name.replace('_', '-')} {getattr(self, name):g}: must not be negative")
 

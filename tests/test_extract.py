@@ -205,6 +205,20 @@ def test_cutting_needs_the_voxel_size_that_it_changes() -> None:
         Cutting(voxel_size_in_angstroms=10).ratio(0)
 
 
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "voxel_size_in_angstroms",
+        "tomogram_voxel_size_in_angstroms",
+        "coordinates_voxel_size_in_angstroms",
+        "background",
+    ],
+)
+def test_cutting_refuses_what_is_below_zero(setting: str) -> None:
+    with pytest.raises(BenchError, match=f"--{setting.replace('_', '-')} -1: must not be negative"):
+        Cutting(**{setting: -1})
+
+
 def test_pick_match_extract_by_hand(bench: Bench, tmp_path: Path, rng: np.random.Generator) -> None:
     """Balls in noise: picked, searched about the picks, and the kept rows cut out; all pictures are there."""
     tomogram = rng.normal(0, 0.1, (40, 60, 90)).astype(np.float32)
