@@ -156,14 +156,6 @@ def read_boxes(paths: list[Path], report: Report = silent) -> tuple[FloatArray, 
     return volumes, first.voxel_size_in_angstroms
 
 
-def link(made: Path, folder: Path) -> None:
-    """Have `folder` hold the set that was saved in `made`: its volumes as a link, the rest as copies."""
-    for name in ("labels.npy", "meta.json"):
-        shutil.copyfile(made / name, folder / name)
-    (folder / "volumes.npy").unlink(missing_ok=True)
-    (folder / "volumes.npy").symlink_to((made / "volumes.npy").resolve())
-
-
 def _in_parts(volumes: FloatArray) -> Iterator[FloatArray]:
     """The volumes, 64 at a time; of a mapped file each part is let go again, so that it does not fill the memory."""
     for first in range(0, len(volumes), 64):
@@ -228,3 +220,30 @@ class Dataset(ABC):
         if len(files) < 2:
             raise BenchError(f"{folder}: {len(files)} {what} ({', '.join(suffixes)}); put two or more there")
         return files
+
+
+@dataclass(frozen=True)
+class Saved(Dataset):
+    """A set that a command of `bench data` wrote, as it lies there."""
+
+    needs_folder = True
+
+    @abstractmethod
+    def made(self) -> Path:
+        """Where `Subtomograms.save` wrote; raises BenchError where it has not."""
+
+    def sources(self) -> list[Path]:
+        """The set's description, with the fingerprint of the volumes; not the volumes, which are large."""
+        return [self.made() / "meta.json"]
+
+    def load(self, report: Report = silent) -> Subtomograms:
+        """Map the volumes, wherever they lie."""
+        return Subtomograms.open(self.made())
+
+    def write(self, folder: Path, report: Report = silent) -> None:
+        """Link the volumes, copy the rest."""
+        made = self.made()
+        for name in ("labels.npy", "meta.json"):
+            shutil.copyfile(made / name, folder / name)
+        (folder / "volumes.npy").unlink(missing_ok=True)
+        (folder / "volumes.npy").symlink_to((made / "volumes.npy").resolve())

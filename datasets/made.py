@@ -6,32 +6,20 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.dataset import Dataset, Report, Subtomograms, link, silent
+from bench.dataset import Saved
 from bench.errors import BenchError
 
 
 @dataclass(frozen=True)
-class Made(Dataset):
+class Made(Saved):
     """A set that `bench data simulate --out DIR` made: --data DIR; nothing is simulated or copied again."""
 
-    needs_folder = True
     folder_hint = "add --data DIR, the --out of bench data simulate"
 
     test_share: float = 0.6  # the paper's 4,800 of 8,000
 
-    def sources(self) -> list[Path]:
-        """The set's description, with the fingerprint of the volumes; not the volumes, which are large."""
-        return [self._made() / "meta.json"]
-
-    def load(self, report: Report = silent) -> Subtomograms:
-        """Map the volumes, wherever they lie."""
-        return Subtomograms.open(self._made())
-
-    def write(self, folder: Path, report: Report = silent) -> None:
-        """Link the volumes, copy the rest."""
-        link(self._made(), folder)
-
-    def _made(self) -> Path:
+    def made(self) -> Path:
+        """Below --data, under its recipe's hash."""
         folder = self.required_folder()
         try:
             made = folder / "cache" / f"data-{json.loads((folder / 'manifest.json').read_text())['recipe_hash']}"
