@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import re
 import shutil
@@ -216,24 +217,17 @@ class Ray:
         """In a worker's process, where trials will run too."""
         import ray
 
-        heard: list[Stopped] = []
         if self._rehearser is None:
             actor = ray.remote(_Rehearser).options(
                 num_cpus=self.resources.cpus_per_trial, num_gpus=self.resources.gpus_per_trial
             )
             self._rehearser = actor.remote()
-            ready = self._rehearser.__ray_ready__.remote()  # a busy cluster is no slow method
-            with requests_to(lambda number: heard.append(Stopped(number))):
-                while not heard and not ray.wait([ready], timeout=0.2)[0]:
-                    pass
+            self._wait_for(self._rehearser.__ray_ready__.remote)  # a busy cluster is no slow method
         try:
-            with requests_to(lambda number: heard.append(Stopped(number))):  # Ray would swallow what is raised in it
-                asked = self._rehearser.rehearse.remote(asdict(trial), asdict(self.runtime))
-                end = time.monotonic() + REHEARSAL_LIMIT_IN_SECONDS
-                while not heard and not ray.wait([asked], timeout=0.2)[0] and time.monotonic() < end:
-                    pass
-            if heard:
-                raise heard[0]
+            asked = self._wait_for(
+                partial(self._rehearser.rehearse.remote, asdict(trial), asdict(self.runtime)),
+                REHEARSAL_LIMIT_IN_SECONDS,
+            )
             answer: tuple[float, dict[str, float]] = ray.get(asked, timeout=0)
             return answer
         except ray.exceptions.RayTaskError:  # the method raised something; the process is well
@@ -241,6 +235,23 @@ class Ray:
         except ray.exceptions.RayError:
             self._end_rehearsals()
             raise
+
+    def _wait_for(self, ask: Callable[[], Any], seconds: float = math.inf) -> Any:
+        """What `ask` gives, once Ray has the answer to it or the time is over; Ray is begun anew where it has died."""
+        import ray
+
+        heard: list[Stopped] = []
+        dead, end = "", time.monotonic() + seconds
+        with requests_to(lambda number: heard.append(Stopped(number))):  # Ray would swallow what is raised in it
+            asked = ask()
+            while not (heard or dead or ray.wait([asked], timeout=0.2)[0]) and time.monotonic() < end:
+                dead = _dead_daemon()
+        if heard:
+            raise heard[0]
+        if dead:
+            self._restart()
+            raise RuntimeError(f"Ray's {dead} died")
+        return asked
 
     def _end_rehearsals(self) -> None:
         import ray
@@ -264,22 +275,26 @@ class Ray:
             while left and not ended:
                 try:
                     self._fit([*left.values()], on_end, ended)
-                except _EndedError:
-                    break
-                except RuntimeError as error:
-                    if not _is_ray_s(error):
+                except (_EndedError, RuntimeError) as error:
+                    if ended:
+                        break
+                    # Tune gives up where Ray kills a process for want of memory, and knows no end of Ray itself.
+                    if isinstance(error, RuntimeError) and not _is_ray_s(error):
                         raise
-                    # Tune expects processes to die, not to be killed by Ray itself for want of memory: it gives up.
                     begun = [job.trial for key, job in left.items() if self.store.attempts(key) > begun_before[key]]
                     for trial in self._lost(begun or [job.trial for job in left.values()], str(error)):
                         losses[trial.key()] += 1
                         if losses[trial.key()] > RETRIES:
                             self._write(trial, error)
                             on_end(trial)
-                    self.__exit__()
-                    self.__enter__()
+                    self._restart()
         if ended:
             raise ended[0]
+
+    def _restart(self) -> None:
+        self._rehearser = None
+        self.__exit__()
+        self.__enter__()
 
     def _fit(self, jobs: list[Job], on_end: OnDone, ended: list[BaseException]) -> None:
         """One Tune experiment, whose own files last as long as it does."""
@@ -307,7 +322,7 @@ class Ray:
         named = [t for t in trials if re.search(rf"to kill.*pid={self.store.process(t)}\b", error)]
         return named or trials
 
-    def _write(self, trial: Trial, error: Exception) -> None:
+    def _write(self, trial: Trial, error: BaseException) -> None:
         """The row of a trial that could not write its own."""
         from ray.exceptions import RayTaskError
 
@@ -334,6 +349,18 @@ class _EndedError(BaseException):
     """Brings Tune to an end between two of its steps; no Exception, so that it does not wait for its trials."""
 
 
+def _dead_daemon() -> str:
+    """Which of the two processes that Ray on this machine cannot do without is dead; "" where both live.
+
+    Without one the driver waits for ever, or Ray ends it without a word.
+    """
+    from ray._private import worker
+
+    node = worker._global_node
+    dead: list[str] = [] if node is None else [name for name, _ in node.dead_processes()]
+    return next((name for name in dead if name in ("raylet", "gcs_server")), "")
+
+
 def _watch(write: Callable[[Trial, Exception], None], on_end: OnDone, ended: list[BaseException]) -> tune.Callback:
     """A Tune callback that tells how each trial ended, after `write` of the row of one that could not write its own.
 
@@ -348,6 +375,8 @@ def _watch(write: Callable[[Trial, Exception], None], on_end: OnDone, ended: lis
         def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
             if ended:
                 raise _EndedError
+            if dead := _dead_daemon():
+                raise _EndedError(f"Ray's {dead} died")
 
         def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
             if problem := trial.last_result.get("problem"):

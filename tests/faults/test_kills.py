@@ -90,6 +90,28 @@ def test_a_killed_worker_is_tried_again_and_counted(start: Start, tmp_path: Path
 
 
 @pytest.mark.parametrize(
+    ("daemon", "moment"),
+    [
+        ("raylet", "training"),
+        pytest.param("raylet", "timing", marks=pytest.mark.long),
+        pytest.param("gcs_server", "training", marks=pytest.mark.long),
+    ],
+)
+def test_ray_itself_is_killed(daemon: str, moment: str, start: Start, tmp_path: Path, whole: Path) -> None:
+    """Left alone the driver would wait for ever, or be ended without a word; the run begins Ray anew and goes on."""
+    out = tmp_path / "out"
+    command = start("run", *SMALL, "--out", out)
+    begun = {"timing": lambda: "Timing" in command.output(), "training": lambda: any(out.glob("trials/*/checkpoint/*"))}
+    command.until(begun[moment])
+    (pid,) = (pid for pid in command.family() if command.name_of(pid).partition(" ")[0].endswith(f"/{daemon}"))
+    os.kill(pid, signal.SIGKILL)
+    assert command.wait() == 0, command.output()
+    assert_same(out, whole)
+    time.sleep(2)
+    assert command.family() == []
+
+
+@pytest.mark.parametrize(
     ("backend", "name", "code"),
     [
         ("ray", "SIGTERM", 143),
