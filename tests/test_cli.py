@@ -16,8 +16,9 @@ import pandas as pd
 import pytest
 from conftest import BENCH, TINY
 
-from bench import scheduling, volume
+from bench import volume
 from bench.results import Store
+from bench.scheduling import serial
 from bench.stopping import Stopped
 
 Call = Callable[..., tuple[int, str, str]]
@@ -179,7 +180,7 @@ def test_tables_print_the_paper_s_numbers_under_the_paper_s_names(finished: Path
 
 def test_the_same_command_again_runs_nothing(finished: Path, bench: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     before = (finished / "rows.csv").read_bytes()
-    monkeypatch.setattr(scheduling, "execute", lambda *_: pytest.fail("a finished trial ran again"))
+    monkeypatch.setattr(serial, "execute", lambda *_: pytest.fail("a finished trial ran again"))
     code, out, _ = bench("run", *TINY, "--fractions", "20,40", "--backend", "serial", "--out", finished)
     assert code == 0
     assert "13 finished before, 0 to run" in out
@@ -201,7 +202,7 @@ def test_a_run_cut_short_goes_on_with_what_is_missing(
     bench: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = ["run", *TINY, "--methods", "supervised", "--fractions", "20,40,60", "--backend", "serial"]
-    execute, ran = scheduling.execute, []
+    execute, ran = serial.execute, []
 
     def cut(trial: object, *rest: object) -> str:
         if len(ran) == 2:
@@ -209,16 +210,16 @@ def test_a_run_cut_short_goes_on_with_what_is_missing(
         ran.append(trial)
         return execute(trial, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(scheduling, "execute", cut)
+    monkeypatch.setattr(serial, "execute", cut)
     code, out, _ = bench(*options, "--out", tmp_path / "out")
     assert code == 130
     assert f"To go: 1. Go on: bench run --resume --out {tmp_path / 'out'}" in out
     states = [r["status"] for r in Store(tmp_path / "out").records().values()]
     assert sorted(states) == ["done", "done", "missing"]
-    monkeypatch.setattr(scheduling, "execute", lambda *a: ran.append(a[0]) or execute(*a))
+    monkeypatch.setattr(serial, "execute", lambda *a: ran.append(a[0]) or execute(*a))
     assert bench("run", "--resume", "--out", tmp_path / "out")[0] == 0
     assert len(ran) == 3
-    monkeypatch.setattr(scheduling, "execute", execute)
+    monkeypatch.setattr(serial, "execute", execute)
     assert bench(*options, "--out", tmp_path / "whole")[0] == 0
     cut_rows, whole_rows = (pd.read_csv(tmp_path / out / "rows.csv") for out in ("out", "whole"))
     assert cut_rows["accuracy"].tolist() == whole_rows["accuracy"].tolist()

@@ -12,6 +12,7 @@ from conftest import TINY
 from bench import scheduling
 from bench.errors import BenchError
 from bench.results import COSTS, Store
+from bench.scheduling import tune
 from bench.trial import Runtime, Trial
 
 
@@ -29,17 +30,17 @@ def test_ray_and_serial_give_the_same_rows(bench, tmp_path: Path) -> None:
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "127.0.0.1:port"])
 def test_an_address_where_nobody_listens_is_refused_at_once(address: str) -> None:
     with pytest.raises(BenchError, match=address):
-        scheduling._check_address(address)
+        tune._check_address(address)
 
 
 def test_a_request_that_no_machine_can_meet_is_refused() -> None:
     have = {"CPU": 2.0}
-    scheduling._check_resources(have, scheduling.Resources("cpu", 2, 0.0))
+    tune._check_resources(have, scheduling.Resources("cpu", 2, 0.0))
     with pytest.raises(BenchError, match="cpus-per-trial 3"):
-        scheduling._check_resources(have, scheduling.Resources("cpu", 3, 0.0))
+        tune._check_resources(have, scheduling.Resources("cpu", 3, 0.0))
     with pytest.raises(BenchError, match=r"gpus-per-trial 0\.5"):
-        scheduling._check_resources(have, scheduling.Resources("cuda", 1, 0.5))
-    scheduling._check_resources(have | {"GPU": 1.0}, scheduling.Resources("cuda", 1, 0.5))
+        tune._check_resources(have, scheduling.Resources("cuda", 1, 0.5))
+    tune._check_resources(have | {"GPU": 1.0}, scheduling.Resources("cuda", 1, 0.5))
 
 
 @pytest.mark.filterwarnings("ignore::Warning")
@@ -51,7 +52,7 @@ def test_trials_share_a_gpu_by_fractions(
 
     init = ray.init
     monkeypatch.setattr(ray, "init", lambda **options: init(num_gpus=1, **options))
-    monkeypatch.setattr(scheduling, "usable_cpus", lambda: 2)
+    monkeypatch.setattr(tune, "usable_cpus", lambda: 2)
     store = Store.create(tmp_path / "out")
     trials = [make_trial("m2", seed=seed) for seed in range(2)]
     done: list[Trial] = []

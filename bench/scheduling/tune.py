@@ -1,4 +1,4 @@
-"""Trials → serial or Ray Tune; the only importer of ray."""
+"""Many trials at once through Ray Tune, on one machine or a cluster."""
 
 from __future__ import annotations
 
@@ -10,148 +10,33 @@ import shutil
 import socket
 import tempfile
 import time
-import traceback
 from collections import Counter
 from collections.abc import Callable
 from contextlib import chdir
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from bench.checkpoint import Checkpoints
 from bench.errors import BenchError
 from bench.results import Store
-from bench.stopping import (
-    Stopped,
-    TimedOut,
-    handlers_kept,
-    process_is_ending,
-    process_time_limit,
-    requests_to,
-    time_limit,
+from bench.scheduling.jobs import (
+    REHEARSAL_LIMIT_IN_SECONDS,
+    TOO_LONG,
+    Job,
+    OnDone,
+    Resources,
+    execute,
+    timed_out,
+    usable_cpus,
 )
-from bench.trial import Result, Runtime, Trial, rehearse, run
+from bench.stopping import Stopped, handlers_kept, requests_to
+from bench.trial import Result, Runtime, Trial, rehearse
 
 if TYPE_CHECKING:
     from ray import tune
 
-OnDone = Callable[[Trial], None]
 RETRIES = 2  # of a trial whose process dies
-REHEARSAL_LIMIT_IN_SECONDS = 300.0
-TOO_LONG = "took longer than it may; if it does not hang, raise --time-limit"
-
-
-@dataclass(frozen=True)
-class Job:
-    """A trial, and how long it may take."""
-
-    trial: Trial
-    limit_in_seconds: float
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What a run may use."""
-
-    device: str  # "cpu" or "cuda"
-    cpus_per_trial: int
-    gpus_per_trial: float
-    address: str | None = None  # of a Ray cluster; None: this machine
-
-
-def choose_device(wanted: str) -> str:
-    """ "auto" → "cuda" where there is one; raises BenchError where a GPU is asked for and none is here."""
-    import torch
-
-    if wanted not in ("auto", "cpu", "cuda"):
-        raise BenchError(f"unknown device '{wanted}'; known: auto, cpu, cuda")
-    here = torch.cuda.is_available()
-    if wanted == "cuda" and not here:
-        raise BenchError("--device cuda: no GPU that PyTorch can use here; run with --device cpu")
-    return "cuda" if here and wanted != "cpu" else "cpu"
-
-
-def usable_cpus() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def execute(job: Job, runtime: Runtime, folder: Path, in_worker: bool = False) -> str:
-    """Run one trial and write its folder; returns its status. Both backends end here.
-
-    in_worker: this process is the trial's own, and ends where the trial takes too long.
-    """
-    store, trial, limit = Store(folder), job.trial, job.limit_in_seconds
-    if store.status(trial) == "done":  # by a process that died before it could say so
-        return "done"
-    dump = store.dump(trial)
-    if said := _timed_out(dump):  # what the attempt before this one left
-        result = Result("timed out", TOO_LONG, said)
-    else:
-        store.begin(trial)
-        note = partial(store.note, trial)
-        checkpoints = Checkpoints(store.checkpoints(trial), runtime.checkpoint_interval_in_seconds, note)
-        try:
-            with process_time_limit(limit, dump) if in_worker else time_limit(limit):
-                result = run(trial, runtime, checkpoints)
-        except TimedOut:
-            result = Result("timed out", TOO_LONG, traceback.format_exc())
-    if result.status == "failed" and process_is_ending():  # the run was stopped; the trial did not fail
-        return "missing"
-    store.write(trial, result, runtime.device)
-    return result.status
-
-
-def _timed_out(dump: Path) -> str:
-    """Where a process stood that took too long, once; empty where none did."""
-    said = dump.read_text(errors="replace") if dump.exists() else ""
-    dump.unlink(missing_ok=True)
-    return said
-
-
-class Backend(Protocol):
-    """Where trials run; a context manager, which starts it and ends it."""
-
-    def __enter__(self) -> Self:
-        """Start."""
-
-    def __exit__(self, *error: object) -> None:
-        """End, and leave no process behind."""
-
-    def rehearse(self, trial: Trial) -> tuple[float, dict[str, float]]:
-        """`trial.rehearse` there; raises some Exception where that fails, crashes or hangs."""
-
-    def run(self, jobs: list[Job], on_done: OnDone) -> None:
-        """Run trials to their end, whatever it is; raises OSError where results cannot be written."""
-
-
-@dataclass
-class Serial:
-    """One trial after the other, in this process; a method that crashes or exhausts the memory ends it."""
-
-    runtime: Runtime
-    store: Store
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        pass
-
-    def rehearse(self, trial: Trial) -> tuple[float, dict[str, float]]:
-        """Within a time limit that Python code cannot escape, but foreign code can."""
-        try:
-            with time_limit(REHEARSAL_LIMIT_IN_SECONDS):
-                return rehearse(trial, self.runtime)
-        except (TimedOut, SystemExit) as error:
-            raise RuntimeError(repr(error)) from error
-
-    def run(self, jobs: list[Job], on_done: OnDone) -> None:
-        """In the order given."""
-        for job in jobs:
-            execute(job, self.runtime, self.store.folder)
-            on_done(job.trial)
 
 
 @dataclass
@@ -328,7 +213,7 @@ class Ray:
 
         if self.store.status(trial) == "done":
             return
-        if said := _timed_out(self.store.dump(trial)):
+        if said := timed_out(self.store.dump(trial)):
             status, text, error = "timed out", TOO_LONG, RuntimeError(said)
         elif isinstance(error, RayTaskError):  # raised beside the method: no disk that all nodes share, say
             status, text = "failed", f"{type(error.cause).__name__}: {error.cause}".partition("\n")[0]
@@ -356,7 +241,7 @@ def _dead_daemon() -> str:
     """
     from ray._private import worker
 
-    node = worker._global_node
+    node = getattr(worker, "_global_node", None)  # Ray's own matter: without it nothing is watched
     dead: list[str] = [] if node is None else [name for name, _ in node.dead_processes()]
     return next((name for name in dead if name in ("raylet", "gcs_server")), "")
 
