@@ -170,11 +170,13 @@ def _summary(path: Path) -> str:
     except SyntaxError as error:
         return f"(does not parse: {error.msg}, line {error.lineno})"
     for node in tree.body:
-        if isinstance(node, ast.ClassDef) and any(
-            getattr(b, "id", "") in ("Method", "Dataset", "Simulation") for b in node.bases
-        ):
+        if isinstance(node, ast.ClassDef) and node.bases and "dataclass" in map(_called, node.decorator_list):
             return (ast.get_docstring(node) or "").partition("\n")[0]
     return ""
+
+
+def _called(decorator: ast.expr) -> str:
+    return ast.unparse(decorator).partition("(")[0].rpartition(".")[2]
 
 
 def _plural(group: str) -> str:

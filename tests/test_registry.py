@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import subprocess
 import sys
@@ -60,6 +61,15 @@ class NearestCentroid(Method):
         means = [known.volumes[known.labels == c].flatten(1).mean(0) for c in range(trainer.backbone.n_classes)]
         return Centroids(torch.stack(means))
 '''
+
+
+@pytest.mark.parametrize("group", [registry.METHODS, registry.DATASETS])
+def test_each_is_listed_with_the_first_line_of_its_docstring(group: str) -> None:
+    make = registry.method if group == registry.METHODS else registry.dataset
+    for name, entry in registry.entries(group).items():
+        said = inspect.getdoc(type(make(name)))
+        assert said
+        assert entry.summary == said.partition("\n")[0]
 
 
 def test_a_method_of_another_package_is_listed_and_ranked(tmp_path: Path) -> None:
