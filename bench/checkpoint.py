@@ -93,11 +93,9 @@ class Checkpoints:
         files = _files(self.folder) if self.folder is not None else []
         last = int(files[-1].stem.partition("-")[0]) if files else 0
         for path in reversed(files):
-            try:
+            with suppress(Exception):  # whatever lies there
                 if file_digest(path) == path.stem.partition("-")[2]:
                     return _states(path), last
-            except Exception:  # whatever lies there
-                pass
             self._note(f"checkpoint {path.name} is damaged and passed over")
         return {}, last
 

@@ -290,7 +290,9 @@ def row_label(row: pd.Series) -> str:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = json.loads(path.read_text())
+        found = json.loads(path.read_text())
+        if not isinstance(found, dict):
+            raise ValueError("no JSON object")
     except ValueError as error:
         raise BenchError(f"{path}: damaged ({error}); delete it, and what it held runs again") from error
     return found

@@ -26,8 +26,8 @@ from bench.stopping import Stopped
 from bench.trial import Runtime, Trial, split_of
 
 OVERHEAD_IN_SECONDS = 0.5  # of a trial beside its training: reading, scoring, writing
+LONGEST_LIMIT_IN_MINUTES = 100_000  # of a trial
 # A trial hangs, so says the usual limit, when it has taken this many times what it should, and half an hour.
-LONGEST_LIMIT_IN_MINUTES = 100_000
 SLOWER_THAN_ESTIMATED, LEAST_LIMIT_IN_SECONDS = 20, 1800.0
 
 

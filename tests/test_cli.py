@@ -239,11 +239,29 @@ def test_a_folder_that_moved_goes_on_where_it_is_now(
     assert "profile quick" in out
     assert record.exists()
     assert not (tmp_path / "there").exists()
-    (tmp_path / "here" / "request.json").write_text('{"settings": 3, "seeds": "x"}')
-    code, _, err = bench("run", "--resume", "--out", "here")
-    assert code == 2
-    assert "request.json" in err
     assert bench("run", "--resume", "--methods", "m2", "--out", "here")[0] == 2
+
+
+@pytest.mark.parametrize("content", ["", "[]", "3", '{"settings": 3}', '{"seeds": "x"}', '{"checkpoint_every": [1]}'])
+def test_a_damaged_request_is_one_line(content: str, bench: Call, tmp_path: Path) -> None:
+    store = Store.create(tmp_path / "out")
+    (store.folder / "request.json").write_text(content)
+    code, _, err = bench("run", "--resume", "--out", store.folder)
+    assert code == 2
+    assert "request.json: damaged" in err
+    assert err.count("\n") == 1
+    assert not (store.folder / "plan.json").exists()
+
+
+def test_a_request_cannot_lead_elsewhere(bench: Call, tmp_path: Path) -> None:
+    """What a stored request says of --out, or of options that there are not, is not heard."""
+    store = Store.create(tmp_path / "out")
+    stored = {"out": str(tmp_path / "elsewhere"), "resume": True, "context": 1, "methods": "no_such_method"}
+    (store.folder / "request.json").write_text(json.dumps(stored))
+    code, _, err = bench("run", "--resume", "--out", store.folder)
+    assert code == 2
+    assert "no_such_method" in err
+    assert not (tmp_path / "elsewhere").exists()
 
 
 def test_a_failing_method_is_a_row_and_an_exit_code(

@@ -117,23 +117,32 @@ def run(context: click.Context, /, resume: bool, **options: Any) -> None:
     """
     from bench import suite
     from bench.progress import Reporter
-    from bench.results import Store
 
     if resume or options["retry_failed"]:
         given = [name for name in options if context.get_parameter_source(name) == ParameterSource.COMMANDLINE]
         if changing := [name for name in given if name not in _HOW]:
             name = "set" if changing[0] == "settings" else changing[0].replace("_", "-")
             raise BenchError(f"--{name}: --resume goes on with what was begun; leave one of the two out")
-        stored = Store(Path(options["out"])).request()
-        options = {n: options[n] if n in (*given, "out") else stored.get(n, options[n]) for n in options}
-    try:
-        request = suite.Request(**options | {"settings": tuple(options["settings"])})
-        suite.check(request)
-    except (TypeError, ValueError, AttributeError) as error:
-        path = Path(options["out"]) / "request.json"
-        raise BenchError(f"{path}: damaged ({error}); start with the options of that run, without --resume") from error
-    complete = suite.run(request, Reporter())
+        options |= _stored(context, Path(options["out"]), {*given, "out", "resume"})
+    complete = suite.run(suite.Request(**options), Reporter())
     sys.exit(OK if complete else FAILED)
+
+
+def _stored(context: click.Context, out: Path, but: set[str]) -> dict[str, Any]:
+    """The options of the last run in `out`, but for some, as the command line would give them."""
+    from bench.results import Store
+
+    stored = Store(out).request()
+    try:
+        return {
+            option.name: option.type_cast_value(context, stored[option.name])
+            for option in context.command.params
+            if option.name in stored and option.name not in but
+        }
+    except (click.BadParameter, TypeError) as error:
+        raise BenchError(
+            f"{out / 'request.json'}: damaged ({error}); start with the options of that run, without --resume"
+        ) from error
 
 
 @bench.command()
