@@ -14,11 +14,11 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.errors import BenchError
+from bench.base.errors import BenchError
 
 if TYPE_CHECKING:
-    from bench.dataset import Dataset
-    from bench.method import Method
+    from bench.data.dataset import Dataset
+    from bench.learning.method import Method
 
 BUILT_IN = "built in"
 METHODS, DATASETS = "bench.methods", "bench.datasets"  # folders, and the entry-point groups of other packages
@@ -85,7 +85,7 @@ def is_built_in(group: str, name: str) -> bool:
 
 def method(name: str, settings: Mapping[str, Any] | None = None) -> Method:
     """The method called `name` with its hyperparameters, those in `settings` changed from their defaults."""
-    from bench.method import Method
+    from bench.learning.method import Method
 
     made: Method = _with_settings(name, _load(METHODS, name, Method)(), settings or {})
     return made
@@ -93,7 +93,7 @@ def method(name: str, settings: Mapping[str, Any] | None = None) -> Method:
 
 def dataset(name: str, settings: Mapping[str, Any] | None = None) -> Dataset:
     """The data set called `name` with its parameters, those in `settings` changed from their defaults."""
-    from bench.dataset import Dataset
+    from bench.data.dataset import Dataset
 
     made: Dataset = _with_settings(name, _load(DATASETS, name, Dataset)(), settings or {})
     return made

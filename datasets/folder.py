@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from bench import volume
-from bench.dataset import Dataset, Report, Subtomograms, read_boxes, silent
-from bench.errors import BenchError
+from bench.base.errors import BenchError
+from bench.base.progress import Progress, silent
+from bench.data.dataset import Dataset, read_boxes
+from bench.data.subtomograms import Subtomograms
+from bench.files import volume
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Folder(Dataset):
         """Every subtomogram of every class."""
         return [path for paths in self._classes().values() for path in paths]
 
-    def load(self, report: Report = silent) -> Subtomograms:
+    def load(self, report: Progress = silent) -> Subtomograms:
         """Read every box; they must all have one shape and hold finite voxels."""
         classes = self._classes()
         volumes, voxel_size = read_boxes([path for paths in classes.values() for path in paths], report)

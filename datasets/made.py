@@ -6,8 +6,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.dataset import Saved
-from bench.errors import BenchError
+from bench.base.errors import BenchError
+from bench.data.dataset import Saved
 
 
 @dataclass(frozen=True)

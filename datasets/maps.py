@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import volume
-from bench.errors import BenchError
+from bench.base.errors import BenchError
+from bench.files import volume
 from bench.simulation import Density, Imaging, Plan, Simulation, common_extent, plan
 
 

@@ -8,10 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bench import volume
-from bench.crop import normalised
-from bench.dataset import Dataset, Report, StrArray, Subtomograms, read_boxes, silent
-from bench.errors import BenchError
+from bench.base.arrays import StrArray
+from bench.base.errors import BenchError
+from bench.base.progress import Progress, silent
+from bench.data.dataset import Dataset, read_boxes
+from bench.data.subtomograms import Subtomograms
+from bench.extraction.crop import normalised
+from bench.files import volume
 
 
 class Deposition(NamedTuple):
@@ -55,7 +58,7 @@ class Noble(Dataset):
         sets = [folder / "meta.json" for folder in folders if _holds(folder) == SET]
         return sets + [path for folder in folders if _holds(folder) == MRC for path in volume.find(folder)]
 
-    def load(self, report: Report = silent) -> Subtomograms:
+    def load(self, report: Progress = silent) -> Subtomograms:
         """Read every class; boxes have mean 0 and variance 1."""
         folders = self._folders()
         parts = []

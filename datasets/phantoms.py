@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial.transform import Rotation
 
-from bench.seeds import numpy_generator
+from bench.base.seeds import numpy_generator
 from bench.simulation import Density, Imaging, Plan, Simulation, plan
 
 Points = npt.NDArray[np.float64]  # (n, 3), (z, y, x) in Å, the main symmetry axis along z

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from bench.errors import BenchError
+from bench.base.errors import BenchError
 from bench.simulation import Density, Imaging, Plan, Simulation, common_extent, plan, potential, structure
 from bench.simulation.structure import Structure
 

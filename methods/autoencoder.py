@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.method import Method
-from bench.networks import AutoencoderNetwork, Backbone, sparsity
-from bench.training import Batch, Trainer, TrainingData
+from bench.learning.contracts import Batch, TrainingData
+from bench.learning.method import Method
+from bench.learning.networks import AutoencoderNetwork, Backbone, sparsity
+from bench.learning.training import Trainer
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bench.method import Method
-from bench.networks import AutoencodingNetwork, Backbone, sparsity
-from bench.split import UNLABELLED
-from bench.training import Batch
+from bench.base.arrays import UNLABELLED
+from bench.learning.contracts import Batch
+from bench.learning.method import Method
+from bench.learning.networks import AutoencodingNetwork, Backbone, sparsity
 
 
 @dataclass(frozen=True)

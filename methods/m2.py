@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.feed import Feed
-from bench.method import Method
-from bench.networks import CODE_SIZE, Backbone
-from bench.split import UNLABELLED
-from bench.training import Batch, Trainer, TrainingData, in_batches
+from bench.base.arrays import UNLABELLED
+from bench.learning.contracts import Batch, TrainingData, in_batches
+from bench.learning.feed import Feed
+from bench.learning.method import Method
+from bench.learning.networks import CODE_SIZE, Backbone
+from bench.learning.training import Trainer
 
 LATENT_SIZE = 50
 LOG_2PI = math.log(2 * math.pi)

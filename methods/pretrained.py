@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bench.methods.autoencoder import Autoencoder
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.method import Method
-from bench.networks import Backbone, ClassifierNetwork
-from bench.training import Batch, Trainer, TrainingData
+from bench.learning.contracts import Batch, TrainingData
+from bench.learning.method import Method
+from bench.learning.networks import Backbone, ClassifierNetwork
+from bench.learning.training import Trainer
+from bench.methods.autoencoder import Autoencoder
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.method import Method
-from bench.networks import Backbone, ClassifierNetwork
-from bench.split import UNLABELLED
-from bench.training import Batch, Run, Trainer, TrainingData, in_batches
+from bench.base.arrays import UNLABELLED
+from bench.learning.contracts import Batch, TrainingData, in_batches
+from bench.learning.method import Method
+from bench.learning.networks import Backbone, ClassifierNetwork
+from bench.learning.training import Run, Trainer
 
 
 @dataclass(frozen=True)

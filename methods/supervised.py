@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.method import Method
-from bench.networks import Backbone, ClassifierNetwork
-from bench.training import Batch, Trainer, TrainingData
+from bench.learning.contracts import Batch, TrainingData
+from bench.learning.method import Method
+from bench.learning.networks import Backbone, ClassifierNetwork
+from bench.learning.training import Trainer
 
 
 @dataclass(frozen=True)

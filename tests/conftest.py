@@ -13,10 +13,11 @@ import pytest
 if "PYTEST_XDIST_WORKER" in os.environ:  # as many workers as cores: one thread each, for what they start too
     os.environ["OMP_NUM_THREADS"] = "1"
 
-from bench import cli, registry
-from bench.dataset import Subtomograms
-from bench.protocol import Budget
-from bench.trial import Runtime, Trial
+from bench import registry
+from bench.cli.main import main
+from bench.data.subtomograms import Subtomograms
+from bench.learning.protocol import Budget
+from bench.trials.trial import Runtime, Trial
 
 DATA = Path(os.environ.get("SUBTOMOBENCH_DATA", Path(__file__).parents[2] / "shared" / "data"))
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"no real input at {DATA}; set SUBTOMOBENCH_DATA")
@@ -85,7 +86,7 @@ def bench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
         monkeypatch.setattr(sys, "argv", [str(BENCH), *map(str, arguments)])
         code = 0
         try:
-            cli.main()
+            main()
         except SystemExit as end:
             code = int(end.code or 0)
         out, err = capsys.readouterr()

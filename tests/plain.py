@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bench.networks import AutoencodingNetwork, sparsity
-from bench.split import UNLABELLED
-from bench.training import Batch
+from bench.base.arrays import UNLABELLED
+from bench.learning.contracts import Batch
+from bench.learning.networks import AutoencodingNetwork, sparsity
 
 
 def plain_encode(network: AutoencodingNetwork, volumes: Tensor) -> Tensor:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.cache import Cache, write_atomically
+from bench.base.cache import Cache
+from bench.base.files import write_atomically
 
 
 def _make(text: str) -> Callable[[Path], None]:

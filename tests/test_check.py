@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench import check
-from bench.errors import BenchError
+from bench.base.errors import BenchError
+from bench.reporting import gate
 
 Call = Callable[..., tuple[int, str, str]]
 LEVELS = {"supervised": 0.5, "autoencoding": 0.6, "m2": 0.4}
@@ -33,40 +33,40 @@ def _rows(seed: int = 0, noise: float = 0.03) -> pd.DataFrame:
 
 
 def test_a_re_run_is_fine() -> None:
-    assert not any(v.regressed for v in check.compare(_rows(), _rows()))
+    assert not any(v.regressed for v in gate.compare(_rows(), _rows()))
 
 
 def test_a_planted_loss_of_ten_points_is_found_in_its_method_alone() -> None:
     new = _rows(1)
     new.loc[new["variant"] == "m2", "accuracy"] -= 0.10
-    assert [v.name for v in check.compare(new, _rows()) if v.regressed] == ["d · fair · m2"]
+    assert [v.name for v in gate.compare(new, _rows()) if v.regressed] == ["d · fair · m2"]
 
 
 def test_scores_that_vanish_are_a_regression() -> None:
     new = _rows()
     new.loc[new["variant"] == "m2", "accuracy"] = None
-    assert [v.name for v in check.compare(new, _rows()) if v.regressed] == ["d · fair · m2"]
+    assert [v.name for v in gate.compare(new, _rows()) if v.regressed] == ["d · fair · m2"]
 
 
 def test_a_worse_reconstruction_is_found() -> None:
     new = _rows()
     new["mse"] *= 1.2
-    assert [v.score for v in check.compare(new, _rows()) if v.regressed] == ["mse"]
+    assert [v.score for v in gate.compare(new, _rows()) if v.regressed] == ["mse"]
 
 
 def test_a_trial_that_fails_now_is_a_regression() -> None:
     new = _rows()
     new.loc[0, ["status", "accuracy"]] = ["failed", None]
-    assert [v.failed for v in check.compare(new, _rows()) if v.regressed] == [1]
+    assert [v.failed for v in gate.compare(new, _rows()) if v.regressed] == [1]
 
 
 def test_runs_that_do_not_match_cannot_be_compared() -> None:
     with pytest.raises(BenchError, match="were not run"):
-        check.compare(_rows().iloc[1:], _rows())
+        gate.compare(_rows().iloc[1:], _rows())
     with pytest.raises(BenchError, match="split"):
-        check.compare(_rows().assign(split="other"), _rows())
+        gate.compare(_rows().assign(split="other"), _rows())
     with pytest.raises(BenchError, match="no finished trial"):
-        check.compare(_rows(), _rows().assign(status="failed"))
+        gate.compare(_rows(), _rows().assign(status="failed"))
 
 
 def test_exit_codes_and_junit(bench: Call, tmp_path: Path) -> None:

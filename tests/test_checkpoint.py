@@ -12,10 +12,10 @@ from test_methods import _data, _trainer
 from torch import Tensor
 
 from bench import registry
-from bench.checkpoint import Checkpoints, State, global_randomness, seed_globally, set_global_randomness
-from bench.feed import Feed
-from bench.protocol import PROTOCOLS
-from bench.training import Trainer
+from bench.learning.checkpoint import Checkpoints, State, global_randomness, seed_globally, set_global_randomness
+from bench.learning.feed import Feed
+from bench.learning.protocol import PROTOCOLS
+from bench.learning.training import Trainer
 
 
 class Cut(BaseException):
@@ -110,7 +110,7 @@ def test_with_both_damaged_it_begins_anew(tmp_path: Path) -> None:
 
 def test_one_of_another_copy_of_the_volumes_is_passed_over(tmp_path: Path) -> None:
     """On a GPU with room the rows are those of the copy there; without, of the whole file."""
-    from bench.training import TrainingData
+    from bench.learning.contracts import TrainingData
 
     cut = _trainer(tmp_path / "a", epochs=2)
     cut.checkpoints = Failing(tmp_path / "checkpoint", 0)

@@ -16,10 +16,10 @@ import pandas as pd
 import pytest
 from conftest import BENCH, TINY
 
-from bench import volume
-from bench.results import Store
-from bench.scheduling import serial
-from bench.stopping import Stopped
+from bench.base.stopping import Stopped
+from bench.files import volume
+from bench.trials.backends import serial
+from bench.trials.store import Store
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -137,7 +137,7 @@ def test_a_full_or_read_only_disk_is_one_line(
 def test_help_and_lists_are_quick_and_import_nothing_heavy() -> None:
     for arguments in (["--help"], ["list", "methods"], ["list", "datasets"], ["run", "--help"]):
         program = (
-            "import sys; sys.argv = ['bench'] + sys.argv[1:]\nfrom bench.cli import main\n"
+            "import sys; sys.argv = ['bench'] + sys.argv[1:]\nfrom bench.cli.main import main\n"
             "try: main()\nfinally: print([m for m in ('torch', 'ray', 'pandas', 'scipy') if m in sys.modules])"
         )
         began = time.perf_counter()

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from conftest import DATA, needs_data
 
-from bench import registry, volume
-from bench.dataset import Dataset, Subtomograms
-from bench.errors import BenchError
+from bench import registry
+from bench.base.errors import BenchError
+from bench.data.dataset import Dataset
+from bench.data.subtomograms import Subtomograms
+from bench.files import volume
 
 
 @pytest.fixture(params=list(registry.entries(registry.DATASETS)))
@@ -83,9 +85,8 @@ def test_a_changed_source_file_changes_the_key(dataset: Dataset) -> None:
 
 
 def test_phantoms_are_eight_shapes_of_the_sizes_they_claim() -> None:
+    from bench.base.seeds import numpy_generator
     from bench.datasets.phantoms import COMPLEXES, EXTENT_IN_ANGSTROMS, _density
-
-    from bench.seeds import numpy_generator
 
     masses, radii = {}, {}
     for name, make in COMPLEXES.items():
@@ -103,10 +104,10 @@ def test_phantoms_are_eight_shapes_of_the_sizes_they_claim() -> None:
 
 
 def test_rings_have_the_symmetry_they_claim() -> None:
-    from bench.datasets.phantoms import COMPLEXES
     from scipy.spatial.transform import Rotation
 
-    from bench.seeds import numpy_generator
+    from bench.base.seeds import numpy_generator
+    from bench.datasets.phantoms import COMPLEXES
 
     folds = {"~2GLS glutamine synthetase": 6, "~2IDB decarboxylase": 3, "~1KP8 GroEL": 7, "~3DY4 20S": 7}
     for name, n in folds.items():

@@ -19,12 +19,14 @@ import pytest
 import starfile
 from scipy.spatial.transform import Rotation
 
-from bench import export, registry, volume
-from bench.dataset import Subtomograms
-from bench.errors import BenchError
+from bench import registry
+from bench.base.errors import BenchError
+from bench.commands import simulate
+from bench.data.subtomograms import Subtomograms
+from bench.files import volume
 
 Call = Callable[..., tuple[int, str, str]]
-BENCH = [sys.executable, "-c", "from bench.cli import main; main()"]
+BENCH = [sys.executable, "-c", "from bench.cli.main import main; main()"]
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +54,8 @@ def _simulate(structures: Path, out: Path, *options: str) -> list[str]:
 def test_what_is_written_and_that_a_run_takes_the_set(two_structures: Path, tmp_path: Path) -> None:
     parameters = {"box": 16, "per_class": 20, "snr": 0.2, "defocus_spread_in_micrometres": 1.0}
     dataset = replace(registry.dataset("simulated", parameters), folder=two_structures)
-    made = Subtomograms.open(export.make(dataset, tmp_path))
-    export.write(tmp_path / "cache" / f"data-{dataset.key()}", dataset.imaging(), tmp_path)
+    made = Subtomograms.open(simulate.make(dataset, tmp_path))
+    simulate.write(tmp_path / "cache" / f"data-{dataset.key()}", dataset.imaging(), tmp_path)
     assert (tmp_path / "contact_sheet.png").stat().st_size > 10_000
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     assert manifest["recipe_hash"] == dataset.key()
@@ -75,8 +77,8 @@ def test_the_table_s_pose_is_that_of_the_box(two_structures: Path, tmp_path: Pat
     """The rod's long axis, seen in the boxes without noise, is where the angles in the STAR file put it."""
     parameters = {"box": 32, "per_class": 6, "snr": 1e6, "tilt_limit_in_degrees": 90.0, "envelope_in_nyquist": 5.0}
     dataset = replace(registry.dataset("simulated", parameters), folder=two_structures)
-    folder = export.make(dataset, tmp_path)
-    export.write(folder, dataset.imaging(), tmp_path)
+    folder = simulate.make(dataset, tmp_path)
+    simulate.write(folder, dataset.imaging(), tmp_path)
     table = starfile.read(tmp_path / "particles.star")["particles"]
     voxel_size, plan = Subtomograms.open(folder).voxel_size_in_angstroms, dataset.plan()
     for i in np.flatnonzero(table["rlnClassNumber"] == 2):
@@ -95,9 +97,9 @@ def test_the_table_s_pose_is_that_of_the_box(two_structures: Path, tmp_path: Pat
 
 def test_another_recipe_is_not_written_over_the_first(two_structures: Path, tmp_path: Path) -> None:
     dataset = replace(registry.dataset("simulated", {"box": 16, "per_class": 2}), folder=two_structures)
-    export.make(dataset, tmp_path)
+    simulate.make(dataset, tmp_path)
     with pytest.raises(BenchError, match="another recipe"):
-        export.make(replace(dataset, seed=1), tmp_path)
+        simulate.make(replace(dataset, seed=1), tmp_path)
 
 
 def test_killed_and_started_again_it_makes_the_same_bytes(two_structures: Path, tmp_path: Path) -> None:

@@ -11,11 +11,13 @@ import pandas as pd
 import pytest
 from conftest import DATA, Bench, needs_data
 
-from bench import particles, volume
-from bench.crop import cut, normalised
-from bench.dataset import UNLABELLED, Subtomograms
-from bench.errors import BenchError
-from bench.extract import BACKGROUND, Cutting, file_of, labelled
+from bench.base.arrays import UNLABELLED
+from bench.base.errors import BenchError
+from bench.data.subtomograms import Subtomograms
+from bench.extraction.boxes import labelled
+from bench.extraction.crop import cut, normalised
+from bench.extraction.sites import BACKGROUND, Cutting, file_of
+from bench.files import tables, volume
 
 TOMOGRAM = DATA / "tomograms/empiar11658_tomo171_bin4.mrc.gz"
 RIBOSOMES = DATA / "tomograms/empiar11658_tomo171_80S.csv"
@@ -188,7 +190,7 @@ def test_real_ribosomes_are_dark_and_centred(bench: Bench, tmp_path: Path) -> No
     )
     made = Subtomograms.open(tmp_path / "set")
     assert (code, "mean box" in out, "is taken to be" in out) == (0, False, True)
-    assert len(made.volumes) + len(pd.read_csv(tmp_path / "set/dropped.csv")) == len(particles.read(RIBOSOMES)) == 268
+    assert len(made.volumes) + len(pd.read_csv(tmp_path / "set/dropped.csv")) == len(tables.read(RIBOSOMES)) == 268
     mean = made.mean(np.arange(len(made.volumes)))  # bright by now: the tomogram's is dark
     centre = np.array(
         [(mean.clip(0.5 * mean.max()) - 0.5 * mean.max()).ravel() @ g.ravel() for g in np.indices(mean.shape)]

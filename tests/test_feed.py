@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from bench.feed import Feed
-from bench.memory import peak_in_mebibytes, start_peak
+from bench.base.machine import peak_in_mebibytes, start_peak
+from bench.learning.feed import Feed
 
 VOLUMES = np.random.default_rng(0).normal(3, 2, (300, 4, 5, 6)).astype(np.float32)
 

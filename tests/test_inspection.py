@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from conftest import Bench
 
-from bench.dataset import Subtomograms
-from bench.inspection import rim, shortcuts, snr
+from bench.data.shortcuts import rim, shortcuts, snr
+from bench.data.subtomograms import Subtomograms
 
 
 def _set(volumes: np.ndarray, labels: np.ndarray, tomograms: np.ndarray | None = None) -> Subtomograms:

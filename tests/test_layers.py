@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench import layers
-from bench.layers import ConvPool3d, ConvToOne3d, UpConv3d, by_parts, channels_last
+from bench.learning import layers
+from bench.learning.layers import ConvPool3d, ConvToOne3d, UpConv3d, by_parts, channels_last
 
 SIDES = (4, 6, 8)
 

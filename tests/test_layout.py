@@ -1,65 +1,29 @@
-"""The layout that docs/architecture.md draws, held against the imports."""
+"""The rooms and their order stand in docs/architecture.md; the imports are held against that list."""
 
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 FILES = [p for folder in ("bench", "methods", "datasets") for p in sorted((ROOT / folder).rglob("*.py"))]
-
-# A datum passes down this list; a room imports rooms above it only.
-ORDER = [
-    "errors",
-    "stopping",
-    "progress",
-    "seeds",
-    "cache",
-    "checkpoint",
-    "memory",
-    "volume",
-    "particles",
-    "crop",
-    "dataset",
-    "simulation",
-    "picking",
-    "datasets",
-    "split",
-    "feed",
-    "augment",
-    "protocol",
-    "layers",
-    "networks",
-    "training",
-    "method",
-    "methods",
-    "registry",
-    "metrics",
-    "trial",
-    "results",
-    "scheduling",
-    "statistics",
-    "paper",
-    "tables",
-    "figures",
-    "report",
-    "check",
-    "extract",
-    "prediction",
-    "inspection",
-    "export",
-    "suite",
-    "cli",
-]
+PAGE = (ROOT / "docs" / "architecture.md").read_text()
+ROOMS = re.findall(r"^\| `(\w+)/?` \|", PAGE.partition("\n## Rooms\n")[2].partition("\n## ")[0], re.MULTILINE)
 ONLY_IN = {
-    "ray": "scheduling",
-    "starfile": "particles",
-    "mrcfile": "volume",
-    "seaborn": "figures",
-    "tifffile": "volume",
+    "ray": "bench/trials/backends/ray_tune.py",
+    "starfile": "bench/files/tables/",
+    "mrcfile": "bench/files/volume.py",
+    "tifffile": "bench/files/volume.py",
+    "seaborn": "bench/reporting/figures.py",
+    "click": "bench/cli/",
 }
+
+
+def _name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
 
 
 def _room(path: Path) -> str:
@@ -79,19 +43,20 @@ def _imports(path: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_imports_point_one_way(path: Path) -> None:
+@pytest.mark.parametrize("path", FILES, ids=_name)
+def test_imports_point_down_the_list(path: Path) -> None:
     here = _room(path)
     for name in _imports(path):
         head, _, rest = name.partition(".")
         if head in ONLY_IN:
-            assert here == ONLY_IN[head], f"{path} imports {head}"
+            assert _name(path).startswith(ONLY_IN[head]), f"{path} imports {head}"
         room = rest.partition(".")[0]
         if head == "bench" and room not in ("__version__", "", here):
-            assert ORDER.index(room) < ORDER.index(here), f"{path} imports {name}"
+            assert ROOMS.index(room) > ROOMS.index(here), f"{path} imports {name}"
             if room in ("methods", "datasets"):
                 assert here == "registry", f"{path} imports {name}"
 
 
-def test_every_room_is_in_the_order() -> None:
-    assert {_room(path) for path in FILES} - {"__init__"} == set(ORDER)
+def test_every_room_is_in_the_list() -> None:
+    assert {_room(path) for path in FILES} - {"__init__"} == set(ROOMS)
+    assert len(ROOMS) == len(set(ROOMS)) <= 16

@@ -10,18 +10,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from bench.methods.m2 import M1, M2, FeatureM2, VoxelM2
 from torch import nn
 from torch.nn import functional as F
 
-from bench import registry, trial
-from bench.cache import Cache
-from bench.dataset import Subtomograms
-from bench.feed import Feed
-from bench.networks import AutoencoderNetwork, AutoencodingNetwork, Backbone, ClassifierNetwork, set_keras_batch_norm
-from bench.protocol import PROTOCOLS, Budget
-from bench.split import UNLABELLED
-from bench.training import Batch, Classifies, Rebuilds, Trainer, TrainingData
+from bench import registry
+from bench.base.arrays import UNLABELLED
+from bench.base.cache import Cache
+from bench.data.subtomograms import Subtomograms
+from bench.learning.contracts import Batch, Classifies, Rebuilds, TrainingData
+from bench.learning.feed import Feed
+from bench.learning.networks import (
+    AutoencoderNetwork,
+    AutoencodingNetwork,
+    Backbone,
+    ClassifierNetwork,
+    set_keras_batch_norm,
+)
+from bench.learning.protocol import PROTOCOLS, Budget
+from bench.learning.training import Trainer
+from bench.methods.m2 import M1, M2, FeatureM2, VoxelM2
+from bench.trials import trial
 
 METHODS = list(registry.entries(registry.METHODS))
 N_CLASSES = 4
@@ -257,7 +265,7 @@ def test_pretrained_starts_from_the_autoencoder_that_is_reported(
 def test_self_training_learns_from_adopted_labels_under_fair(
     epochs: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bench.training import Run
+    from bench.learning.training import Run
 
     trained_on: list[int] = []
     step = Run._step
@@ -273,7 +281,7 @@ def test_self_training_learns_from_adopted_labels_under_fair(
 
 
 def test_self_training_adopts_only_confident_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from bench.training import Run
+    from bench.learning.training import Run
 
     sizes: list[int] = []
     train_on = Run.train_on

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from bench.metrics import classification
-from bench.statistics import bootstrap_interval, cells, paired_differences, precision, t_interval
+from bench.reporting.statistics import bootstrap_interval, cells, paired_differences, precision, t_interval
+from bench.trials.metrics import classification
 
 
 def test_scores_equal_their_formulas(rng: np.random.Generator) -> None:

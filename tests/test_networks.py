@@ -10,9 +10,9 @@ from plain import plain_encode, plain_joint_loss, plain_reconstruct
 from torch import Tensor, nn
 
 from bench import registry
-from bench.errors import BenchError
-from bench.networks import AutoencodingNetwork, Backbone, initialise, sparsity
-from bench.training import Batch
+from bench.base.errors import BenchError
+from bench.learning.contracts import Batch
+from bench.learning.networks import AutoencodingNetwork, Backbone, initialise, sparsity
 
 
 def test_the_paper_s_network_has_its_number_of_parameters() -> None:

@@ -14,9 +14,9 @@ import starfile
 from conftest import DATA, needs_data
 from scipy.spatial.transform import Rotation
 
-from bench import particles
-from bench.errors import BenchError
-from bench.particles import Prediction
+from bench.base.errors import BenchError
+from bench.files import tables
+from bench.files.tables import Prediction
 
 TABLES = sorted(p for p in (DATA / "particles").rglob("*") if p.is_file()) if DATA.is_dir() else []
 STAR = """
@@ -86,7 +86,7 @@ def _counted(path: Path) -> int:
 @needs_data
 @pytest.mark.parametrize("path", TABLES, ids=lambda p: p.name)
 def test_every_row_of_real_tables_is_read_and_given_back(path: Path, tmp_path: Path) -> None:
-    read = particles.read(path)
+    read = tables.read(path)
     assert len(read) == _counted(path) > 0
     assert np.isfinite(read.rows[["z", "y", "x"]].to_numpy()).all()
     written = read.annotated(_said(len(read)))
@@ -103,16 +103,16 @@ def test_every_row_of_real_tables_is_read_and_given_back(path: Path, tmp_path: P
         assert new.startswith(old.rstrip())
         assert new.removeprefix(old.rstrip()).strip() == "" or new.split()[-2:] == ["0.9000", "0.7500"]
     if ".star" in path.name:
-        tables = starfile.read(_write(tmp_path, "again.star", written), always_dict=True)
+        again = starfile.read(_write(tmp_path, "again.star", written), always_dict=True)
         original = starfile.read(_write(tmp_path, "before.star", before), always_dict=True)
         for name, table in original.items():
             if isinstance(table, pd.DataFrame) and "rlnTomoName" in table:
-                assert tables[name]["subtomobenchClass"].tolist() == [p.name for p in _said(len(read))]
-                pd.testing.assert_frame_equal(tables[name][table.columns], table)
+                assert again[name]["subtomobenchClass"].tolist() == [p.name for p in _said(len(read))]
+                pd.testing.assert_frame_equal(again[name][table.columns], table)
 
 
 def test_relion_4_counts_in_pixels_of_the_tilt_series_and_origins_are_taken_off(tmp_path: Path) -> None:
-    read = particles.read(_write(tmp_path, "a.star", STAR))
+    read = tables.read(_write(tmp_path, "a.star", STAR))
     assert read.rows["tomogram"].tolist() == ["TS_1", "TS 2"]
     # 2 Å a pixel: x 200 − 2, y 400 + 4, z 60 − 8 Å; a tomogram of 8 Å voxels
     assert read.places(np.array([0]), (50, 60, 70), 8.0)[0] == pytest.approx([52 / 8, 404 / 8, 198 / 8])
@@ -121,17 +121,17 @@ def test_relion_4_counts_in_pixels_of_the_tilt_series_and_origins_are_taken_off(
 
 def test_relion_5_counts_in_angstroms_from_the_centre(tmp_path: Path) -> None:
     text = "data_particles\nloop_\n_rlnTomoName\n" + "".join(f"_rlnCenteredCoordinate{a}Angst\n" for a in "XYZ")
-    read = particles.read(_write(tmp_path, "a.star", text + "t 40 -80 16\n"))
+    read = tables.read(_write(tmp_path, "a.star", text + "t 40 -80 16\n"))
     assert read.places(np.array([0]), (100, 200, 300), 8.0)[0] == pytest.approx([50 + 2, 100 - 10, 150 + 5])
 
 
 def test_relion_3_counts_in_voxels_or_by_the_detectors_pixel(tmp_path: Path) -> None:
     text = "data_\nloop_\n_rlnMicrographName\n_rlnCoordinateX\n_rlnCoordinateY\n_rlnCoordinateZ\n_rlnOriginX\n"
-    read = particles.read(_write(tmp_path, "a.star", text + "t 40 30 20 1\n"))
+    read = tables.read(_write(tmp_path, "a.star", text + "t 40 30 20 1\n"))
     assert read.places(np.array([0]), (50, 50, 50), 8.0)[0] == pytest.approx([20, 30, 39])
     assert read.places(np.array([0]), (50, 50, 50), 8.0, unit=4.0)[0] == pytest.approx([10, 15, 19.5])
     text = text.replace("_rlnOriginX\n", "_rlnDetectorPixelSize\n_rlnMagnification\n")
-    read = particles.read(_write(tmp_path, "b.star", text + "t 40 30 20 4 10000\n"))
+    read = tables.read(_write(tmp_path, "b.star", text + "t 40 30 20 4 10000\n"))
     assert read.places(np.array([0]), (50, 50, 50), 8.0)[0] == pytest.approx([10, 15, 20])
 
 
@@ -140,7 +140,7 @@ def test_dynamos_first_voxel_is_1_and_its_angles_are_zxz(tmp_path: Path) -> None
     row[[0, 3, 4, 5, 6, 7, 8, 19, 21, 23, 24, 25]] = [7, 0.5, 0, -0.5, 10, 30, 50, 4, 2, 101, 51, 31]
     path = tmp_path / "a.tbl"
     np.savetxt(path, row[None], fmt="%g")
-    read = particles.read(path)
+    read = tables.read(path)
     assert read.places(np.array([0]), (99, 99, 199), 8.0)[0] == pytest.approx([29.5, 50, 100.5])
     assert read.rows[["tomogram", "class"]].iloc[0].tolist() == ["4", "2"]
     # RELION's rot = narot − 90°, tilt, psi = tdrot + 90°, the conversion of eulerangles 1.0
@@ -158,7 +158,7 @@ def test_copicks_matrix_takes_the_reference_to_the_particle(tmp_path: Path) -> N
     matrix = np.eye(4)
     matrix[:3, :3] = turn.as_matrix()
     table["points"] = [{"location": {"x": 1, "y": 2, "z": 3}, "transformation_": matrix.tolist()}]
-    read = particles.read(_write(tmp_path, "a.json", json.dumps(table)))
+    read = tables.read(_write(tmp_path, "a.json", json.dumps(table)))
     found = Rotation.from_euler("ZYZ", read.rows.iloc[0, 6:9].to_list(), degrees=True)
     assert (found * turn).magnitude() == pytest.approx(0, abs=1e-6)  # RELION's angles take the particle back
     assert read.places(np.array([0]), (9, 9, 9), 0.5)[0] == pytest.approx([6, 4, 2])
@@ -166,7 +166,7 @@ def test_copicks_matrix_takes_the_reference_to_the_particle(tmp_path: Path) -> N
 
 def test_csv_in_angstroms_with_quotes_and_odd_bytes_keeps_every_byte(tmp_path: Path) -> None:
     text = 'class,x,y,z,x_vox,note\r\n"a, b",1,2,3,9,"two\nlines"\r\nÿ,4,5,6,9,\r\n'
-    read = particles.read(_write(tmp_path, "a.csv", text))
+    read = tables.read(_write(tmp_path, "a.csv", text))
     assert read.rows["class"].tolist() == ["a, b", "ÿ"]
     assert read.places(np.array([0, 1]), (9, 9, 9), 0.0).tolist() == [[3, 2, 1], [6, 5, 4]]
     assert read.encoding == "latin-1"
@@ -174,7 +174,7 @@ def test_csv_in_angstroms_with_quotes_and_odd_bytes_keeps_every_byte(tmp_path: P
         '"a, b",1,2,3,9,"two\nlines",b,0.9000,0.7500',
         "ÿ,4,5,6,9,,a class,0.9000,0.7500",
     ]
-    in_angstroms = particles.read(_write(tmp_path, "b.csv", CSV))
+    in_angstroms = tables.read(_write(tmp_path, "b.csv", CSV))
     assert in_angstroms.places(np.array([0]), (9, 9, 9), 10.0)[0] == pytest.approx([1, 2, 3])
 
 
@@ -184,13 +184,13 @@ def test_what_is_written_is_read_again(tmp_path: Path, suffix: str) -> None:
     rows[["rot_in_degrees", "tilt_in_degrees", "psi_in_degrees"]] = [[10.0, 20.0, 30.0], [0.0, 5.0, 0.0]]
     rows["score"] = [0.5, 0.25]
     path = tmp_path / f"deep/picks{suffix}"
-    particles.write(path, rows, 8.0)
-    read = particles.read(path)
+    tables.write(path, rows, 8.0)
+    read = tables.read(path)
     assert read.places(np.arange(2), (9, 9, 9), 8.0) == pytest.approx(rows[["z", "y", "x"]].to_numpy())
     columns = ["class", "rot_in_degrees", "tilt_in_degrees", "psi_in_degrees"]
     assert read.rows[columns].to_numpy().tolist() == rows[columns].to_numpy().tolist()
     with pytest.raises(BenchError, match="exists"):
-        particles.write(path, rows, 8.0)
+        tables.write(path, rows, 8.0)
 
 
 @pytest.mark.parametrize(
@@ -217,25 +217,25 @@ def test_what_is_written_is_read_again(tmp_path: Path, suffix: str) -> None:
 )
 def test_a_bad_table_is_refused_in_one_line(tmp_path: Path, name: str, text: str, says: str) -> None:
     with pytest.raises(BenchError, match=says) as caught:
-        particles.read(_write(tmp_path, name, text))
+        tables.read(_write(tmp_path, name, text))
     assert "\n" not in str(caught.value)
 
 
 def test_awkward_names_come_back_as_they_were(tmp_path: Path) -> None:
     odd = [Prediction(name, 1, 0.5, 0.5) for name in ('80S "ribo" x', 'it\'s, both "so"')]
-    star = particles.read(_write(tmp_path, "a.star", STAR.replace(" TS_1 ", " data_1 ")))
+    star = tables.read(_write(tmp_path, "a.star", STAR.replace(" TS_1 ", " data_1 ")))
     assert star.rows["tomogram"].tolist() == ["data_1", "TS 2"]
-    again = particles.read(_write(tmp_path, "b.star", star.annotated(odd)), "subtomobenchClass")
+    again = tables.read(_write(tmp_path, "b.star", star.annotated(odd)), "subtomobenchClass")
     assert again.rows["class"].tolist() == ['80S "ribo" x', "it's, both 'so'"]
-    table = particles.read(_write(tmp_path, "a.csv", CSV))
+    table = tables.read(_write(tmp_path, "a.csv", CSV))
     assert pd.read_csv(_write(tmp_path, "b.csv", table.annotated(odd)))["predicted_class"].tolist() == [
         p.name for p in odd
     ]
 
 
 def test_predictions_are_not_put_into_a_table_twice(tmp_path: Path) -> None:
-    once = particles.read(_write(tmp_path, "a.star", STAR)).annotated(_said(2))
-    again = particles.read(_write(tmp_path, "b.star", once))
+    once = tables.read(_write(tmp_path, "a.star", STAR)).annotated(_said(2))
+    again = tables.read(_write(tmp_path, "b.star", once))
     with pytest.raises(BenchError, match="has predictions already"):
         again.annotated(_said(2))
 
@@ -270,7 +270,7 @@ def test_500_mutated_tables_are_read_or_refused_in_one_line(tmp_path: Path, name
         said = ""
         tracemalloc.start()
         try:
-            read = particles.read(path)
+            read = tables.read(path)
             assert len(read) > 0
             read.annotated(_said(len(read)))
         except BenchError as error:
@@ -287,9 +287,9 @@ def test_500_mutated_tables_are_read_or_refused_in_one_line(tmp_path: Path, name
 def test_a_large_table_takes_no_more_than_four_times_its_size(tmp_path: Path) -> None:
     head, row = STAR.rstrip().rpartition("\n")[0].rpartition("\n")[0] + "\n", " TS_1 {} 100 200 30 2.0 -4.0 8.0 1 3\n"
     path = _write(tmp_path, "a.star", head + "".join(row.format(f"TS_1/{i}/{'x' * 150}") for i in range(20_000)))
-    particles.read(_write(tmp_path, "b.star", STAR))
+    tables.read(_write(tmp_path, "b.star", STAR))
     tracemalloc.start()
-    assert len(particles.read(path)) == 20_000
+    assert len(tables.read(path)) == 20_000
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 4 * path.stat().st_size

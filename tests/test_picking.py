@@ -15,8 +15,8 @@ from scipy import fft, ndimage
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
-from bench import volume
-from bench.errors import BenchError
+from bench.base.errors import BenchError
+from bench.files import volume
 from bench.picking import blobs, correlation, gaussians, match, matching
 from bench.picking.rotations import rotation_grid
 from bench.picking.templates import Templates, basis, templates

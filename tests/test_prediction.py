@@ -14,13 +14,14 @@ import torch
 from conftest import Bench
 from scipy import special
 
-from bench import prediction, volume
-from bench.dataset import Subtomograms
-from bench.errors import BenchError
-from bench.feed import Feed
-from bench.metrics import calibration_error, temperature
-from bench.results import Store
-from bench.trial import Runtime, Trial, run, split_of
+from bench.base.errors import BenchError
+from bench.commands import predict
+from bench.data.subtomograms import Subtomograms
+from bench.files import volume
+from bench.learning.feed import Feed
+from bench.trials.metrics import calibration_error, temperature
+from bench.trials.store import Store
+from bench.trials.trial import Runtime, Trial, run, split_of
 
 MakeTrial = Callable[..., Trial]
 
@@ -45,7 +46,7 @@ def test_it_names_the_test_set_as_the_trial_did(
 ) -> None:
     trial = make_trial(method, protocol=protocol)
     key = _trained(store, trial, runtime)
-    predictor, test = prediction.load(store, key), split_of(trial, tiny).test
+    predictor, test = predict.load(store, key), split_of(trial, tiny).test
     named = predictor.name(predictor.feed(np.array(tiny.volumes[test])))
     confusion = np.zeros((8, 8), dtype=int)
     np.add.at(confusion, (tiny.labels[test], [p.number - 1 for p in named]), 1)
@@ -66,12 +67,12 @@ def test_the_trial_is_chosen_by_validation_not_by_its_test(
         result.calibration["validation_nll"], result.scores["accuracy"] = nll, accuracy
         store.write(trial, result, "cpu")
     store.plan(trials)
-    assert prediction.choose(store, None, None, None, None) == trials[0].key()  # not the control, not fewer labels
-    assert prediction.choose(store, None, None, 1, None) == trials[1].key()
-    assert prediction.choose(store, "rim", None, None, None) == trials[2].key()
-    assert prediction.choose(store, None, 10.0, None, "fair") == trials[3].key()
+    assert predict.choose(store, None, None, None, None) == trials[0].key()  # not the control, not fewer labels
+    assert predict.choose(store, None, None, 1, None) == trials[1].key()
+    assert predict.choose(store, "rim", None, None, None) == trials[2].key()
+    assert predict.choose(store, None, 10.0, None, "fair") == trials[3].key()
     with pytest.raises(BenchError, match="no finished classifier"):
-        prediction.choose(store, "m2", None, None, None)
+        predict.choose(store, "m2", None, None, None)
 
 
 def test_weights_that_are_damaged_or_anothers_are_refused_in_one_line(
@@ -83,13 +84,13 @@ def test_weights_that_are_damaged_or_anothers_are_refused_in_one_line(
     for bad in (whole[:-50], whole[:-1] + b"!", b"", b"\x80\x04N.", b"\xff" * 100, others.read_bytes()):
         path.write_bytes(bad)
         with pytest.raises(BenchError, match="not what the trial wrote") as caught:
-            prediction.load(store, one)
+            predict.load(store, one)
         assert "\n" not in str(caught.value)
     path.unlink()
     with pytest.raises(BenchError, match="not there"):
-        prediction.load(store, one)
+        predict.load(store, one)
     with pytest.raises(BenchError, match="no finished trial"):
-        prediction.load(store, "nothing")
+        predict.load(store, "nothing")
 
 
 def test_the_temperature_is_found_again_and_few_volumes_leave_it_near_1(rng: np.random.Generator) -> None:
@@ -148,7 +149,7 @@ def test_star_in_star_out(bench: Bench, tmp_path: Path, rng: np.random.Generator
 
 
 def test_boxes_on_another_scale_are_named_alike(make_trial: MakeTrial, runtime: Runtime, store: Store) -> None:
-    predictor = prediction.load(store, _trained(store, make_trial(), runtime))
+    predictor = predict.load(store, _trained(store, make_trial(), runtime))
     boxes = np.random.default_rng(0).normal(size=(4, 8, 8, 8)).astype(np.float32)
     elsewhere = replace(predictor, mean=100.0, deviation=7.0)
     there, here = elsewhere.name(elsewhere.feed(boxes * 7 + 100)), predictor.name(Feed(torch.from_numpy(boxes)))

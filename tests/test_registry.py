@@ -13,7 +13,7 @@ import pytest
 from conftest import BENCH, TINY
 
 from bench import registry
-from bench.errors import BenchError
+from bench.base.errors import BenchError
 
 PYPROJECT = """
 [build-system]
@@ -34,7 +34,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from bench.method import Method
+from bench.learning.method import Method
 
 
 class Centroids(nn.Module):

@@ -9,11 +9,12 @@ import pandas as pd
 import pytest
 from conftest import TINY
 
-from bench import scheduling
-from bench.errors import BenchError
-from bench.results import COSTS, Store
-from bench.scheduling import tune
-from bench.trial import Runtime, Trial
+from bench.base.errors import BenchError
+from bench.trials import backends
+from bench.trials.backends import ray_tune
+from bench.trials.rows import COSTS
+from bench.trials.store import Store
+from bench.trials.trial import Runtime, Trial
 
 
 @pytest.mark.filterwarnings("ignore::Warning")  # Ray's own, on import and on shutdown
@@ -30,17 +31,17 @@ def test_ray_and_serial_give_the_same_rows(bench, tmp_path: Path) -> None:
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "127.0.0.1:port"])
 def test_an_address_where_nobody_listens_is_refused_at_once(address: str) -> None:
     with pytest.raises(BenchError, match=address):
-        tune._check_address(address)
+        ray_tune._check_address(address)
 
 
 def test_a_request_that_no_machine_can_meet_is_refused() -> None:
     have = {"CPU": 2.0}
-    tune._check_resources(have, scheduling.Resources("cpu", 2, 0.0))
+    ray_tune._check_resources(have, backends.Resources("cpu", 2, 0.0))
     with pytest.raises(BenchError, match="cpus-per-trial 3"):
-        tune._check_resources(have, scheduling.Resources("cpu", 3, 0.0))
+        ray_tune._check_resources(have, backends.Resources("cpu", 3, 0.0))
     with pytest.raises(BenchError, match=r"gpus-per-trial 0\.5"):
-        tune._check_resources(have, scheduling.Resources("cuda", 1, 0.5))
-    tune._check_resources(have | {"GPU": 1.0}, scheduling.Resources("cuda", 1, 0.5))
+        ray_tune._check_resources(have, backends.Resources("cuda", 1, 0.5))
+    ray_tune._check_resources(have | {"GPU": 1.0}, backends.Resources("cuda", 1, 0.5))
 
 
 @pytest.mark.filterwarnings("ignore::Warning")
@@ -52,11 +53,11 @@ def test_trials_share_a_gpu_by_fractions(
 
     init = ray.init
     monkeypatch.setattr(ray, "init", lambda **options: init(num_gpus=1, **options))
-    monkeypatch.setattr(tune, "usable_cpus", lambda: 2)
+    monkeypatch.setattr(ray_tune, "usable_cpus", lambda: 2)
     store = Store.create(tmp_path / "out")
     trials = [make_trial("m2", seed=seed) for seed in range(2)]
     done: list[Trial] = []
-    with scheduling.Ray(runtime, store, scheduling.Resources("cpu", 1, 0.5)) as backend:
-        backend.run([scheduling.Job(trial, 300) for trial in trials], done.append)
+    with backends.Ray(runtime, store, backends.Resources("cpu", 1, 0.5)) as backend:
+        backend.run([backends.Job(trial, 300) for trial in trials], done.append)
     assert {trial.key() for trial in done} == {trial.key() for trial in trials}
     assert all(store.status(trial) == "done" for trial in trials)

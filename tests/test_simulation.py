@@ -12,10 +12,10 @@ import torch
 from scipy.constants import c, e, h, m_e
 from scipy.spatial.transform import Rotation
 
-from bench.errors import BenchError
+from bench.base.errors import BenchError
 from bench.simulation import Density, Imaging, Plan, common_extent, fitted, plan, simulate
 from bench.simulation.imaging import MODES, electron_wavelength_in_angstroms
-from bench.simulation.particles import relion_angles
+from bench.simulation.plan import relion_angles
 from bench.simulation.tilt_series import angles, back_project, project
 from bench.simulation.tomogram import tomogram
 

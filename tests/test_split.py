@@ -7,9 +7,10 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from bench.augment import wedge_preserving_views
-from bench.errors import BenchError
-from bench.split import UNLABELLED, make_split
+from bench.base.arrays import UNLABELLED
+from bench.base.errors import BenchError
+from bench.data.split import make_split
+from bench.learning.views import wedge_preserving_views
 
 FRACTIONS = [5.0, 10.0, 20.0, 50.0, 100.0]
 SHARES = [None, 0.2]  # the protocols' validation shares

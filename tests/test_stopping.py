@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.stopping import Stopped, TimedOut, process_time_limit, requests_to, stop, time_limit
+from bench.base.stopping import Stopped, TimedOut, process_time_limit, requests_to, stop, time_limit
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
@@ -32,7 +32,7 @@ def test_no_exception_handler_of_a_method_catches_it() -> None:
 
 def test_a_second_request_ends_the_process() -> None:
     program = (
-        "import os, signal\nfrom bench.stopping import requests_to\n"
+        "import os, signal\nfrom bench.base.stopping import requests_to\n"
         "with requests_to(lambda number: print('heard', flush=True)):\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n    os.kill(os.getpid(), signal.SIGINT)\n    print('deaf')\n"
     )
@@ -61,7 +61,7 @@ def test_a_limit_ends_what_takes_too_long_and_nothing_else() -> None:
 
 def test_in_a_thread_the_process_ends_and_says_where_it_stood(tmp_path: Path) -> None:
     program = (
-        "import sys, threading, time\nfrom pathlib import Path\nfrom bench.stopping import process_time_limit\n"
+        "import sys, threading, time\nfrom pathlib import Path\nfrom bench.base.stopping import process_time_limit\n"
         "def stuck():\n    with process_time_limit(0.2, Path(sys.argv[1])):\n        time.sleep(100)\n"
         "threading.Thread(target=stuck).start()\n"
     )

@@ -10,11 +10,11 @@ import gemmi
 import numpy as np
 import pytest
 
-from bench.errors import BenchError
+from bench.base.errors import BenchError
+from bench.files.volume import find
 from bench.simulation import scattering as physics
 from bench.simulation.scattering import VOLTS, ice_scattering, potential
 from bench.simulation.structure import SUFFIXES, Structure, read
-from bench.volume import find
 
 ATOM = "{:6s}{:5d}  {:3s}{:1s}{:3s} {:1s}{:4d}    {:8.3f}{:8.3f}{:8.3f}{:6.2f}{:6.2f}          {:>2s}\n"
 

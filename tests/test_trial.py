@@ -12,9 +12,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench import registry, training, trial
-from bench.protocol import Budget
-from bench.trial import Result, Runtime, Trial, run
+from bench import registry
+from bench.learning import training
+from bench.learning.protocol import Budget
+from bench.trials import trial
+from bench.trials.trial import Result, Runtime, Trial, run
 
 MakeTrial = Callable[..., Trial]
 
@@ -108,10 +110,9 @@ def test_a_method_sees_no_test_volume(
     make_trial: MakeTrial, runtime: Runtime, tiny: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every tensor that reaches `fit`, against every test volume."""
+    from bench.data.subtomograms import Subtomograms
+    from bench.learning.feed import Feed
     from bench.methods.supervised import Supervised
-
-    from bench.dataset import Subtomograms
-    from bench.feed import Feed
 
     seen: list[Tensor] = []
     fit = Supervised.fit

@@ -13,8 +13,8 @@ import pytest
 import tifffile
 from conftest import DATA, needs_data
 
-from bench import volume
-from bench.errors import BenchError
+from bench.base.errors import BenchError
+from bench.files import volume
 
 
 def test_axes_survive_a_round_trip_of_a_box_with_three_sides(tmp_path: Path, rng: np.random.Generator) -> None:

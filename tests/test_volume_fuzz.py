@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from bench import volume
-from bench.errors import BenchError
+from bench.base.errors import BenchError
+from bench.files import volume
 
 MODES = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
 EM_TYPES = {1: "i1", 2: "i2", 4: "i4", 5: "f4", 9: "f8"}

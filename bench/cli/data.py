@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from bench.errors import BenchError
+from bench.base.errors import BenchError
 
 
 class _WithParameters(click.Command):
@@ -72,16 +72,17 @@ def extract_(
     dark, with mean 0 and variance 1; every row that gives none is named in dropped.csv.
     Then: bench run --dataset particles --data OUT
     """
-    from bench import export, extract
-    from bench.progress import Reporter
+    from bench.base.console import Reporter
+    from bench.commands import extract
+    from bench.extraction import sites
 
     reporter = Reporter()
-    read = extract.read_tables(tables, class_column, Path(keep) if keep else None)
-    files = extract.files(tomograms)
-    if remark := extract.assumed(read, files):
+    read = sites.read_tables(tables, class_column, Path(keep) if keep else None)
+    files = sites.files(tomograms)
+    if remark := sites.assumed(read, files):
         reporter.say(f"Careful: {remark}")
     with reporter.progress("Extracting", 1.0) as meter:
-        done = export.subtomograms(read, files, extract.Cutting(**cutting), Path(out), lambda i, of: meter.to(i / of))
+        done = extract.subtomograms(read, files, sites.Cutting(**cutting), Path(out), lambda i, of: meter.to(i / of))
     counts = dict(zip(done.made.class_names, done.made.counts().tolist()))
     unknown = len(done.made.labels) - sum(counts.values())
     counts |= {"no class": unknown} if unknown else {}
@@ -116,14 +117,16 @@ _DEVICE = click.option("--device", default="cpu", show_default=True, help="cpu o
 @click.option("--out", default="picks.star", show_default=True, metavar="FILE", help="The table, .star or .csv.")
 def pick(tomogram: Path, voxel_size: float, out: str, **how: Any) -> None:
     """Find particles of one size in a tomogram: difference of Gaussians (Voss et al. 2009)."""
-    from bench import export, picking, volume
-    from bench.progress import Reporter
+    from bench import picking
+    from bench.base.console import Reporter
+    from bench.commands import pick as pick_
+    from bench.files import volume
 
-    export.new_table(Path(out))
+    pick_.new_table(Path(out))
     reporter, read = Reporter(), volume.mapped(tomogram, voxel_size)
     with reporter.progress("Picking", 1.0) as meter:
         found = picking.blobs(*read, **how, report=lambda i, of: meter.to(i / of))
-    export.picks(found, read, tomogram, how["contrast"], how["diameter_in_angstroms"], Path(out))
+    pick_.picks(found, read, tomogram, how["contrast"], how["diameter_in_angstroms"], Path(out))
     reporter.say(f"{len(found)} picks. Look at {Path(out).with_suffix('.png')}")
 
 
@@ -146,17 +149,19 @@ def match(tomogram: Path, template: str, near: str | None, voxel_size: float, ou
     The pictures beside the table number its rows, best first: write those that you trust into a file, one a line,
     for bench data extract --keep.
     """
-    from bench import export, picking, volume
-    from bench.progress import Reporter
+    from bench import picking
+    from bench.base.console import Reporter
+    from bench.commands import pick as pick_
+    from bench.files import volume
     from bench.simulation.density import radius_in_angstroms
 
-    export.new_table(Path(out))
+    pick_.new_table(Path(out))
     reporter, read = Reporter(), volume.mapped(tomogram, voxel_size)
-    density = export.template(Path(template), read.voxel_size_in_angstroms)
-    places = export.places(Path(near), tomogram, read) if near else None
+    density = pick_.template(Path(template), read.voxel_size_in_angstroms)
+    places = pick_.places(Path(near), tomogram, read) if near else None
     with reporter.progress("Matching", 1.0) as meter:
         found = picking.match(*read, density, near=places, **how, report=lambda i, of: meter.to(i / of))
-    export.picks(found, read, tomogram, how["contrast"], 2 * radius_in_angstroms(density), Path(out))
+    pick_.picks(found, read, tomogram, how["contrast"], 2 * radius_in_angstroms(density), Path(out))
     reporter.say(f"{len(found)} matches. Look at {Path(out).with_suffix('.png')}")
 
 
@@ -171,8 +176,10 @@ def inspect(dataset: str, folder: str | None, out: str) -> None:
     """
     from dataclasses import replace
 
-    from bench import export, inspection, registry
-    from bench.progress import Reporter
+    from bench import registry
+    from bench.base.console import Reporter
+    from bench.commands import extract
+    from bench.data import shortcuts
 
     if Path(out).exists():
         raise BenchError(f"{out}: exists; choose another --out, or move it")
@@ -183,16 +190,16 @@ def inspect(dataset: str, folder: str | None, out: str) -> None:
     reporter.say(f"{made.title}: {len(made.labels)} boxes of {sides} voxels of {made.voxel_size_in_angstroms:.4g} Å")
     reporter.say(f"{tomograms} tomogram(s); the test split goes by {'tomogram' if tomograms > 1 else 'particle'}")
     for name, which in made.by_class():
-        ratio = inspection.snr(made, which)
+        ratio = shortcuts.snr(made, which)
         reporter.say(f"  {name}: {len(which)}" + (f", SNR at least {ratio:.2g}" if ratio == ratio else ""))
     reporter.say("Told without the particle (logistic regression, five folds):")
     with reporter.progress("Looking at the rims", 1.0) as meter:
-        found = inspection.shortcuts(made, lambda i, of: meter.to(i / of))
+        found = shortcuts.shortcuts(made, lambda i, of: meter.to(i / of))
     for shortcut in found:
         reporter.say(f"  {shortcut}")
     if not found:
         reporter.say("  too few boxes or classes to tell")
-    export.sheet(made, Path(out))
+    extract.sheet(made, Path(out))
     reporter.say(f"Look at {out}")
 
 
@@ -227,16 +234,17 @@ def simulate(structures: str, out: str, mrc: bool, **parameters: Any) -> None:
     """
     from dataclasses import replace
 
-    from bench import export, registry
-    from bench.progress import Reporter
+    from bench import registry
+    from bench.base.console import Reporter
+    from bench.commands import simulate as simulate_
 
     reporter = Reporter()
     dataset: Any = replace(registry.dataset("simulated", parameters), folder=Path(structures))
     with reporter.progress("Simulating", 1.0) as meter:
-        folder = export.make(dataset, Path(out), lambda i, of: meter.to(i / of))
+        folder = simulate_.make(dataset, Path(out), lambda i, of: meter.to(i / of))
     if mrc:
         with reporter.progress("Writing MRC", 1.0) as writing:
-            export.write(folder, dataset.imaging(), Path(out), lambda i, of: writing.to(i / of))
+            simulate_.write(folder, dataset.imaging(), Path(out), lambda i, of: writing.to(i / of))
     reporter.say(f"Look at {Path(out) / 'contact_sheet.png'}. Next: bench run --dataset made --data {out}")
 
 
@@ -261,7 +269,8 @@ def simulate_tomogram(structures: str, shape: str, out: str, **parameters: Any) 
     """Simulate a crowded tomogram with its truth: particle table and class mask."""
     from dataclasses import replace
 
-    from bench import export, registry
+    from bench import registry
+    from bench.commands import simulate as simulate_
 
     try:
         d, h, w = (int(part) for part in shape.split(","))
@@ -269,5 +278,5 @@ def simulate_tomogram(structures: str, shape: str, out: str, **parameters: Any) 
         raise BenchError(f"--shape {shape}: give three numbers of voxels, as in 128,512,512") from None
     dataset: Any = replace(registry.dataset("simulated", parameters), folder=Path(structures))
     voxel_size = parameters["voxel_size_in_angstroms"]
-    n, snr = export.crowded_tomogram(dataset, (d, h, w), voxel_size, Path(out))
+    n, snr = simulate_.crowded_tomogram(dataset, (d, h, w), voxel_size, Path(out))
     click.echo(f"{n} particles, SNR {snr:.3g}. Look at {Path(out) / 'tomogram.png'}")

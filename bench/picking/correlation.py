@@ -10,10 +10,9 @@ import torch
 from scipy import fft
 from torch import Tensor
 
-from bench.dataset import IntArray
+from bench.base.arrays import FloatArray, IntArray
 from bench.picking.templates import Basis, Templates, basis
 from bench.picking.tiles import Shape, even
-from bench.volume import FloatArray
 
 ROOM_IN_MEBIBYTES = 300  # for the principal volumes' spectra and their correlations with a tile
 TOGETHER = 4  # volumes transformed at a time: more fall out of the cache

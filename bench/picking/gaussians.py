@@ -11,9 +11,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from bench.dataset import Report, silent
-from bench.errors import BenchError
-from bench.picking.checks import constant, sign_of
+from bench.base.errors import BenchError
+from bench.base.progress import Progress, silent
+from bench.picking.input import constant, sign_of
 from bench.picking.peaks import maxima, strongest
 from bench.picking.tiles import Shape, Slices, Tile, part, tiles
 
@@ -31,7 +31,7 @@ def blobs(
     contrast: str = "dark",
     min_distance_in_angstroms: float = 0.0,
     device: str = "cpu",
-    report: Report = silent,
+    report: Progress = silent,
 ) -> pd.DataFrame:
     """The `count` best places of particles of one diameter in `voxels` (d, h, w), of any real dtype, mapped or not.
 

@@ -13,17 +13,17 @@ import pandas as pd
 import torch
 from scipy.spatial import cKDTree
 
-from bench.dataset import IntArray, Report, silent
-from bench.errors import BenchError
-from bench.picking.checks import constant, sign_of
+from bench.base.arrays import FloatArray, IntArray
+from bench.base.errors import BenchError
+from bench.base.progress import Progress, silent
 from bench.picking.correlation import Correlator
+from bench.picking.input import constant, sign_of
 from bench.picking.peaks import Positions, maxima, strongest
 from bench.picking.rotations import rotation_grid
 from bench.picking.templates import Templates, templates
 from bench.picking.tiles import Slices, part, tiles
 from bench.simulation import Density
-from bench.simulation.particles import relion_angles
-from bench.volume import FloatArray
+from bench.simulation.plan import relion_angles
 
 SIDE = 128  # of the tiles that maxima are sought in
 CANDIDATES = 4  # places scored with every whole template, for each that is wanted
@@ -44,7 +44,7 @@ def match(
     min_distance_in_angstroms: float = 0.0,
     tolerance: float = 0.2,
     device: str = "cpu",
-    report: Report = silent,
+    report: Progress = silent,
 ) -> pd.DataFrame:
     """The `count` best places of `template` (bright on 0) in `voxels` (d, h, w), of any real dtype, mapped or not.
 
@@ -108,7 +108,7 @@ def score_map(
     rows: Templates,
     tolerance: float,
     near: _Near | None = None,
-    report: Report = silent,
+    report: Progress = silent,
 ) -> FloatArray:
     """The highest score over the rotations at each voxel, within the tolerance, (d, h, w); 0 where none is scored."""
     scores = np.zeros(voxels.shape, dtype=np.float32)

@@ -9,7 +9,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 from torch.nn import functional
 
-from bench.dataset import IntArray
+from bench.base.arrays import IntArray
 from bench.picking.tiles import Slices
 
 Positions = npt.NDArray[np.float64]  # (n, 3), zyx in voxels

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from bench.errors import BenchError
+from bench.base.errors import BenchError
 
 _PSI = 1.533751168755204288118041  # ψ⁴ = ψ + 4
 

@@ -13,8 +13,8 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 from torch.nn import functional
 
-from bench.dataset import IntArray
-from bench.errors import BenchError
+from bench.base.arrays import IntArray
+from bench.base.errors import BenchError
 from bench.simulation import Density, Imaging, fitted
 from bench.simulation.density import FittedDensity, radius_in_angstroms
 

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from bench.errors import BenchError
-from bench.volume import FloatArray
+from bench.base.arrays import FloatArray
+from bench.base.errors import BenchError
 
 Shape = tuple[int, int, int]
 Slices = tuple[slice, slice, slice]

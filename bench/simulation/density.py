@@ -13,7 +13,7 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 from torch.nn import functional
 
-from bench.volume import FloatArray
+from bench.base.arrays import FloatArray
 
 OVERSAMPLING = 3  # of the grid that is sampled over the box's
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import requests
 
-from bench.errors import BenchError
+from bench.base.errors import BenchError
 from bench.simulation.structure import damage
 
 MIRROR = "https://files.rcsb.org/download"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.errors import BenchError
+from bench.base.errors import BenchError
 from bench.simulation.tilt_series import angles, back_project, project
 
 MODES = ("fourier", "tilt_series")

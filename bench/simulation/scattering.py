@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.errors import BenchError
+from bench.base.errors import BenchError
 from bench.simulation.density import Density
 from bench.simulation.structure import Structure
 

@@ -11,8 +11,8 @@ import gemmi
 import numpy as np
 import numpy.typing as npt
 
-from bench import volume
-from bench.errors import BenchError
+from bench.base.errors import BenchError
+from bench.files import volume
 
 LARGEST_IN_BYTES = 4 * 2**30  # of a file, unpacked; the largest of the archive has half a gigabyte
 LARGEST_IN_ATOMS = 100_000_000  # of an assembly; a virus capsid has a few million

@@ -11,12 +11,12 @@ import pandas as pd
 import torch
 from scipy.spatial.transform import Rotation
 
-from bench.errors import BenchError
-from bench.seeds import derive, numpy_generator
+from bench.base.arrays import FloatArray
+from bench.base.errors import BenchError
+from bench.base.seeds import derive, numpy_generator
 from bench.simulation.density import FittedDensity
 from bench.simulation.imaging import Imaging
-from bench.simulation.particles import relion_angles
-from bench.volume import FloatArray
+from bench.simulation.plan import relion_angles
 
 TRIES = 300  # places tried for a particle before the volume counts as full
 MASK_LEVEL = 0.1  # of a class's highest density: at and above it a voxel is the particle's

@@ -16,7 +16,8 @@ import pandas as pd
 import pytest
 from conftest import BENCH
 
-from bench.results import COSTS, Store
+from bench.trials.rows import COSTS
+from bench.trials.store import Store
 
 HOST_COLUMNS = [*(c for c in COSTS if c != "optimiser_steps"), "device"]
 # Seven trials of some seconds: a shared autoencoder, what waits for it, methods with one stage and with several.

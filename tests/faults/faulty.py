@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from bench.methods.supervised import Supervised
 from torch import Tensor, nn
 
-from bench.method import Method
-from bench.networks import Backbone
-from bench.training import Batch, Trainer, TrainingData
+from bench.learning.contracts import Batch, TrainingData
+from bench.learning.method import Method
+from bench.learning.networks import Backbone
+from bench.learning.training import Trainer
+from bench.methods.supervised import Supervised
 
 BESIDE = Path(__file__).parent  # where a method may leave a note between two attempts
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench import scheduling
-from bench.protocol import Budget
-from bench.results import Store
-from bench.trial import Runtime, Trial, run
+from bench.learning.protocol import Budget
+from bench.trials import backends
+from bench.trials.store import Store
+from bench.trials.trial import Runtime, Trial, run
 from faults.conftest import Start, statuses
 
 MakeTrial = Callable[..., Trial]
@@ -50,9 +50,9 @@ def test_a_node_that_leaves_takes_no_trial_along(
 
     remover = threading.Thread(target=leave)
     remover.start()
-    resources = scheduling.Resources("cpu", 1, 0.0, cluster.address)  # type: ignore[attr-defined]
-    with scheduling.Ray(runtime, store, resources) as backend:
-        backend.run([scheduling.Job(trial, 600) for trial in trials], lambda _: None)
+    resources = backends.Resources("cpu", 1, 0.0, cluster.address)  # type: ignore[attr-defined]
+    with backends.Ray(runtime, store, resources) as backend:
+        backend.run([backends.Job(trial, 600) for trial in trials], lambda _: None)
     remover.join()
     records = [store.read(trial.key()) for trial in trials]
     assert [record and record["status"] for record in records] == ["done"] * 4

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench import check
+from bench.reporting import gate
 
 PUBLISHED = Path(__file__).parents[2] / "results" / "quick" / "rows.csv"
 CELL = ["variant", "fraction"]
@@ -37,7 +37,7 @@ def _share_of_alarms(runs: int, loss: float, fractions: list[float] | None = Non
         before, after = _another(rng), _another(rng)
         hit = after["variant"].eq("autoencoding") & after["fraction"].isin(fractions or after["fraction"].unique())
         after.loc[hit, "accuracy"] -= loss
-        verdicts = check.compare(after, before)
+        verdicts = gate.compare(after, before)
         named = [v for v in verdicts if v.regressed and (not loss or " autoencoding" in v.name)]
         found.append(bool(named))
     return float(np.mean(found))

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench.results import Store
+from bench.trials.store import Store
 from faults.conftest import SERIAL, SMALL, Start, assert_same, finished, go_on
 
 

@@ -17,12 +17,14 @@ import numpy as np
 import pytest
 from conftest import TINY
 
-from bench import prediction, registry, report
-from bench.dataset import Subtomograms
-from bench.errors import BenchError
-from bench.results import Store
+from bench import registry
+from bench.base.errors import BenchError
+from bench.commands import predict
+from bench.data.subtomograms import Subtomograms
+from bench.reporting import page
 from bench.simulation import structure
-from bench.trial import Result, Runtime, Trial, run
+from bench.trials.store import Store
+from bench.trials.trial import Result, Runtime, Trial, run
 from faults.conftest import Start, statuses
 
 ROOT = Path(__file__).parents[2]
@@ -94,7 +96,7 @@ def test_a_trial_with_a_pickle_in_it_is_not_believed(
     store.plan([trial])
     home = store.home(trial.key())
     if name == "checkpoint":
-        from bench.checkpoint import Checkpoints
+        from bench.learning.checkpoint import Checkpoints
 
         (home / "checkpoint").mkdir()
         (home / "checkpoint" / f"000001-{'0' * 64}.safetensors").write_bytes(trap)
@@ -103,7 +105,7 @@ def test_a_trial_with_a_pickle_in_it_is_not_believed(
         (home / name).write_bytes(trap)
         if name != "reconstructions.npy":
             with pytest.raises(BenchError):
-                prediction.load(store, trial.key())
+                predict.load(store, trial.key())
         assert name != "reconstructions.npy" or store.reconstructions(trial.key()) is None
         assert name != "result.json" or store.status(trial) == "missing"
     assert not sprung.exists()
@@ -125,7 +127,7 @@ def test_an_error_that_no_terminal_or_file_takes_is_told_all_the_same(
     store.write(trial, Result("failed", "no \udcff, \x1b[2J", "at \udcff"), "cpu")
     store.plan([trial])
     assert store.rows()["error"].tolist() == ["no ?, ?[2J"]
-    report.write(store)
+    page.write(store)
 
 
 @pytest.mark.parametrize("key", ["../../../etc", "/etc", "..", "a/b", "", "0123456789abcdeg"])
@@ -138,13 +140,13 @@ def test_a_plan_that_leads_out_of_its_folder_is_refused(key: str, tmp_path: Path
 
 @pytest.mark.parametrize("name", ["..", "../../up", "/etc/cron.d", ".", "...", "a/../../b"])
 def test_a_class_cannot_name_a_folder_outside(name: str, tmp_path: Path) -> None:
-    from bench.export import simulated
+    from bench.commands import simulate
 
     volumes = np.random.default_rng(0).normal(size=(2, 8, 8, 8)).astype(np.float32)
     made = Subtomograms(volumes, np.array([0, 1]), (name, "fine"), 10.0, "set")
     out = tmp_path / "a" / "b"
     out.mkdir(parents=True)
-    paths = simulated._boxes(made, out, lambda *_: None)
+    paths = simulate._boxes(made, out, lambda *_: None)
     assert all((out / p).resolve().is_relative_to((out / "subtomograms").resolve()) for p in paths)
     assert all((out / p).parent != out / "subtomograms" for p in paths)
     assert {p.name for p in tmp_path.iterdir()} == {"a"}
@@ -160,7 +162,7 @@ def test_names_that_command_a_terminal_are_refused(name: str) -> None:
 
 def test_markup_in_names_is_text_on_the_page(bench: Call, tmp_path: Path) -> None:
     """Class names, titles, hyperparameters and errors all come from somebody's files."""
-    from bench import volume
+    from bench.files import volume
 
     data = tmp_path / MARKUP.replace("/", "⁄")
     for label in ("<b>a", "b&b"):

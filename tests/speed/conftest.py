@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from bench.memory import keep_freed_memory, peak_in_mebibytes, start_peak
-from bench.scheduling import usable_cpus
+from bench.base.machine import keep_freed_memory, peak_in_mebibytes, start_peak, usable_cpus
 
 Compare = Callable[..., None]
 

@@ -13,8 +13,8 @@ from plain import plain_joint_loss
 from test_step import CLASSES, make_batch, make_step
 
 from bench import registry
-from bench.memory import keep_freed_memory, peak_in_mebibytes
-from bench.networks import AutoencodingNetwork, Backbone
+from bench.base.machine import keep_freed_memory, peak_in_mebibytes
+from bench.learning.networks import AutoencodingNetwork, Backbone
 
 form, side, n, threads = sys.argv[1], *map(int, sys.argv[2:])
 torch.set_num_threads(threads)

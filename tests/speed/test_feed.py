@@ -10,7 +10,7 @@ import torch
 from conftest import Compare
 from torch.utils.data import DataLoader, Dataset
 
-from bench.feed import Feed
+from bench.learning.feed import Feed
 
 
 class Plain(Dataset[torch.Tensor]):

@@ -12,11 +12,12 @@ import pytest
 import torch
 
 from bench import registry
-from bench.cache import Cache
-from bench.feed import Feed
-from bench.networks import Backbone
-from bench.protocol import PROTOCOLS, Budget
-from bench.training import Trainer, TrainingData
+from bench.base.cache import Cache
+from bench.learning.contracts import TrainingData
+from bench.learning.feed import Feed
+from bench.learning.networks import Backbone
+from bench.learning.protocol import PROTOCOLS, Budget
+from bench.learning.training import Trainer
 
 
 def _training(method: str, n: int, n_classes: int, folder: Path) -> Callable[[], None]:

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bench import registry
-from bench.networks import AutoencodingNetwork, Backbone
-from bench.split import UNLABELLED
-from bench.training import Batch
+from bench.base.arrays import UNLABELLED
+from bench.learning.contracts import Batch
+from bench.learning.networks import AutoencodingNetwork, Backbone
 
 CLASSES = 8
 

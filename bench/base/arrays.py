@@ -1,0 +1,11 @@
+"""What arrays are called, and the label of a volume that has none."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
+StrArray = npt.NDArray[np.str_]
+UNLABELLED = -1  # as in scikit-learn

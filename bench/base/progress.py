@@ -1,0 +1,11 @@
+"""How a long piece of work says how far it is, to whoever listens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+Progress = Callable[[int, int], None]  # (done, of)
+
+
+def silent(_done: int, _of: int) -> None:
+    """A Progress that says nothing."""

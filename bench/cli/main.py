@@ -1,0 +1,313 @@
+"""`bench`: parses and prints, decides nothing. Heavy libraries are imported where a command needs them."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from bench import __version__
+from bench.base.errors import BenchError
+from bench.base.stopping import Stopped, requests_to, stop
+from bench.cli.data import data
+
+OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+# Options of `bench run` that say how and where, not what: --resume may change them.
+_HOW = {
+    "out",
+    "device",
+    "backend",
+    "cpus_per_trial",
+    "gpus_per_trial",
+    "address",
+    "deterministic",
+    "time_limit",
+    "checkpoint_every",
+    "retry_failed",
+}
+_DISK = {
+    errno.ENOSPC: "the disk is full; free some space and go on (bench run --resume), or choose another --out",
+    errno.EDQUOT: "the disk quota is used up; free some space and go on (bench run --resume), or choose another --out",
+    errno.EROFS: "the disk is read-only; choose another --out",
+    errno.EACCES: "permission denied; choose a folder that you may write to",
+}
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="subtomobench")
+def bench() -> None:
+    """Which semi-supervised method names my subtomograms best, with labels for a few of them?
+
+    Start with:  bench run --methods all --fractions 5,10,20
+    """
+
+
+@bench.command()
+@click.option(
+    "--methods",
+    default="all",
+    show_default=True,
+    help="Names, comma-separated; all: the built-in ones (bench list methods).",
+)
+@click.option("--fractions", default="5,10,20", show_default=True, help="Labelled part of the training set, in %.")
+@click.option("--dataset", default="phantoms", show_default=True, help="One name (see bench list datasets).")
+@click.option("--data", metavar="DIR", help="The folder of a data set that needs one.")
+@click.option("--profile", metavar="NAME", help="Size of the run: quick (default without a GPU) or paper.")
+@click.option(
+    "--protocol", metavar="NAMES", help="Rules of comparison: fair, paper, or fair,paper.  [default: the profile's]"
+)
+@click.option(
+    "--seeds", type=int, metavar="N", help="Repetitions with other splits and weights.  [default: the profile's]"
+)
+@click.option("--epochs", type=int, metavar="N", help="Length of each training.  [default: the profile's]")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="NAME.KEY=VALUE",
+    help="A parameter of a method or data set; repeatable.",
+)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@click.option(
+    "--backend", default="ray", show_default=True, help="ray: many trials at once; serial: one by one, in this process."
+)
+@click.option(
+    "--cpus-per-trial", type=int, default=1, show_default=True, metavar="N", help="Cores, and threads, of a trial."
+)
+@click.option(
+    "--gpus-per-trial", type=float, metavar="X", help="Part of a GPU for each trial.  [default: 0.25 on cuda]"
+)
+@click.option(
+    "--address", metavar="HOST:PORT", help="A running Ray cluster; --out must lie on a disk that all nodes share."
+)
+@click.option(
+    "--deterministic", is_flag=True, help="On a GPU: the same bits in every run, but slower (on a CPU they always are)."
+)
+@click.option(
+    "--out", default="runs", show_default=True, metavar="DIR", help="Results folder; finished trials in it are kept."
+)
+@click.option(
+    "--time-limit",
+    type=float,
+    metavar="MINUTES",
+    help="Of one trial, which is ended beyond it.  [default: 20 times its estimate, at least 30]",
+)
+@click.option(
+    "--checkpoint-every",
+    type=float,
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="About what a killed trial loses.",
+)
+@click.option(
+    "--resume", is_flag=True, help="Go on with the last run in --out: what is missing, was killed or timed out."
+)
+@click.option("--retry-failed", is_flag=True, help="Like --resume, and run what failed once more.")
+@click.pass_context
+def run(context: click.Context, /, resume: bool, **options: Any) -> None:
+    """Train and compare methods: rows, leaderboard, tables, pictures.
+
+    A call that finds finished trials in --out runs only what is missing. One that is cut short, by whatever, goes on
+    with --resume, to the same numbers.
+    """
+    from bench.base.console import Reporter
+    from bench.commands import run
+
+    if resume or options["retry_failed"]:
+        given = [name for name in options if context.get_parameter_source(name) == ParameterSource.COMMANDLINE]
+        if changing := [name for name in given if name not in _HOW]:
+            name = "set" if changing[0] == "settings" else changing[0].replace("_", "-")
+            raise BenchError(f"--{name}: --resume goes on with what was begun; leave one of the two out")
+        options |= _stored(context, Path(options["out"]), {*given, "out", "resume"})
+    complete = run.run(run.Request(**options), Reporter())
+    sys.exit(OK if complete else FAILED)
+
+
+def _stored(context: click.Context, out: Path, but: set[str]) -> dict[str, Any]:
+    """The options of the last run in `out`, but for some, as the command line would give them."""
+    from bench.trials.store import Store
+
+    stored = Store(out).request()
+    try:
+        return {
+            option.name: option.type_cast_value(context, stored[option.name])
+            for option in context.command.params
+            if option.name in stored and option.name not in but
+        }
+    except (click.BadParameter, TypeError) as error:
+        raise BenchError(
+            f"{out / 'request.json'}: damaged ({error}); start with the options of that run, without --resume"
+        ) from error
+
+
+@bench.command()
+@click.argument("out", type=click.Path(path_type=Path))
+def status(out: Path) -> None:
+    """What of OUT is done, failed, was killed, timed out or is missing, method by method."""
+    from bench.commands.run import how_to_go_on
+    from bench.reporting.tables import status_grid
+    from bench.trials.rows import row_label
+    from bench.trials.store import Store
+
+    store = Store(out)
+    rows = store.rows()
+    click.echo(status_grid(rows))
+    for _, row in rows[~rows["status"].isin(["done", "missing"])].iterrows():
+        click.echo(f"{row['status']}: {row_label(row)}: {row['error']} ({store.home(row['trial'])})")
+    if store.busy():
+        click.echo("A bench run is at work here.")
+    else:
+        click.echo(how_to_go_on(rows, str(out)) or "All done.")
+
+
+bench.add_command(data)
+
+
+@bench.command(name="list")
+@click.argument("what", type=click.Choice(["methods", "datasets", "profiles", "protocols"]))
+def list_(what: str) -> None:
+    """What can be named on the command line."""
+    from bench import registry
+    from bench.learning import protocol
+
+    if what == "profiles":
+        lines = [(p.name, f"{p.summary}; protocol {p.protocol}") for p in protocol.PROFILES.values()]
+    elif what == "protocols":
+        lines = [(p.name, p.summary) for p in protocol.PROTOCOLS.values()]
+    else:
+        lines = [(e.name, e.summary) for e in registry.entries(f"bench.{what}").values()]
+    width = max(len(name) for name, _ in lines)
+    for name, summary in lines:
+        click.echo(f"{name:{width}}  {summary}")
+
+
+@bench.command()
+@click.argument("out", type=click.Path(path_type=Path))
+def report(out: Path) -> None:
+    """Write the tables and pictures of OUT anew from its trials."""
+    from bench.reporting import page as reporting
+    from bench.trials.store import Store
+
+    store = Store(out)
+    reporting.write(store)
+    click.echo(reporting.summary(store.rows()))
+    click.echo(f"\nOpen {store.folder / 'report.html'}")
+
+
+@bench.command()
+@click.argument("results", type=click.Path(path_type=Path))
+@click.option(
+    "--table",
+    required=True,
+    metavar="FILE",
+    help="Particle table (STAR, CSV, copick, Dynamo, SHREC) or folder of boxes.",
+)
+@click.option("--tomograms", metavar="PATH", help="A tomogram or a folder of them; else the boxes that a STAR names.")
+@click.option("--out", required=True, metavar="FILE", help="The same table with class, probability and confidence.")
+@click.option("--method", metavar="NAME", help="Of the trial that predicts.  [default: lowest validation loss]")
+@click.option("--fraction", type=float, metavar="%", help="Of the trial that predicts.  [default: the largest]")
+@click.option("--seed", type=int, metavar="N", help="Of the trial that predicts.")
+@click.option("--protocol", metavar="NAME", help="Of the trial that predicts.")
+@click.option("--contrast", default="dark", show_default=True, help="Of particles in the tomogram: dark or bright.")
+@click.option("--tomogram-voxel-size-in-angstroms", default=0.0, metavar="Å", help="Where the header is wrong.")
+@click.option(
+    "--coordinates-voxel-size-in-angstroms", default=0.0, metavar="Å", help="Where the table counts in other voxels."
+)
+def predict(
+    results: Path,
+    table: str,
+    tomograms: str | None,
+    out: str,
+    method: str | None,
+    fraction: float | None,
+    seed: int | None,
+    protocol: str | None,
+    **cutting: Any,
+) -> None:
+    """Name the particles of a table with a network of RESULTS, a folder of bench run.
+
+    OUT has every row and column of the table as they were, and three more. Confidence is the probability after
+    calibration on the validation volumes. The test scores take no part in the choice of the trial.
+    """
+    from bench.base.console import Reporter
+    from bench.commands import predict
+    from bench.extraction import sites
+    from bench.trials.store import Store
+
+    reporter, target = Reporter(), Path(out)
+    if target.exists():
+        raise BenchError(f"{out}: exists; choose another --out, or move it")
+    store = Store(results)
+    predictor = predict.load(store, predict.choose(store, method, fraction, seed, protocol))
+    reporter.say(
+        f"Named by {predictor.trial.dataset}, {predictor.trial.label()}; classes: {', '.join(predictor.class_names)}"
+    )
+    (read,) = sites.read_tables([table])
+    predict.check_output(read, target)
+    how = sites.Cutting(box=predictor.side, voxel_size_in_angstroms=predictor.voxel_size_in_angstroms, **cutting)
+    files = sites.files(tomograms)
+    if remark := sites.assumed([read], files):
+        reporter.say(f"Careful: {remark}")
+    with reporter.progress("Cutting and naming", 1.0) as meter:
+        said = predict.rows(predictor, read, files, how, lambda i, of: meter.to(i / of))
+    predict.write(read, said, target)
+    counts = {name: sum(p.name == name for p in said) for name in dict.fromkeys(p.name for p in said)}
+    reporter.say(f"{len(said)} rows: " + ", ".join(f"{name} {n}" for name, n in counts.items()))
+    if "none" in counts:
+        reporter.say(f"none: the box sticks out of the tomogram, is blank, or {table} names no file that is there")
+    reporter.say(f"Confidence is calibrated on {predictor.validation_labels} volumes. Wrote {out}")
+
+
+@bench.command()
+@click.argument("new", type=click.Path(path_type=Path))
+@click.argument("baseline", type=click.Path(path_type=Path))
+@click.option("--junit", type=click.Path(path_type=Path), help="Write the verdicts as a JUnit file.")
+def check(new: Path, baseline: Path, junit: Path | None) -> None:
+    """Regression gate: is NEW as good as BASELINE?
+
+    Each is a results folder or a rows.csv. Ends with 0 if it is, 1 if a method regressed, 2 if they cannot be compared.
+    """
+    from bench.reporting import gate
+    from bench.trials.store import read_rows
+
+    verdicts = gate.compare(read_rows(new), read_rows(baseline))
+    click.echo(gate.report(verdicts))
+    if junit is not None:
+        gate.write_junit(verdicts, junit)
+    bad = sum(verdict.regressed for verdict in verdicts)
+    click.echo(f"{bad} of {len(verdicts)} verdicts regressed" if bad else f"all {len(verdicts)} verdicts fine")
+    sys.exit(FAILED if bad else OK)
+
+
+def main() -> None:
+    """Run the command; an error that the user can mend is one line and code 2."""
+    try:
+        with requests_to(stop):
+            bench(standalone_mode=False)
+    except Stopped as stopped:
+        click.echo(f"bench: {stopped}", err=True)
+        sys.exit(stopped.exit_code)
+    except click.exceptions.Abort:
+        sys.exit(INTERRUPTED)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+    except click.UsageError as error:
+        where = error.ctx.command_path if error.ctx else "bench"
+        _complain(f"{error.format_message().rstrip('.')}; see {where} --help")
+    except BenchError as error:
+        _complain(str(error))
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _complain(where + _DISK.get(error.errno or 0, f"{error.strerror or error}; check the path and the disk"))
+    except MemoryError as error:
+        _complain(f"out of memory ({error}); choose fewer or smaller boxes")
+
+
+def _complain(text: str) -> None:
+    click.echo(f"bench: {text}", err=True)
+    sys.exit(BAD_INPUT)

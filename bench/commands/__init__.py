@@ -1,0 +1,1 @@
+"""One file a command: from its options to what it leaves behind."""

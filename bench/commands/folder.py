@@ -1,0 +1,22 @@
+"""A folder that holds the files of one recipe, and no other's."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from bench.base.errors import BenchError
+
+
+def claim(out: Path, recipe: dict[str, Any]) -> None:
+    """Make the folder `out` for a recipe; raises BenchError where its manifest tells of another one."""
+    manifest = out / "manifest.json"
+    if manifest.exists():
+        try:
+            before = json.loads(manifest.read_text()).get("recipe")
+        except (ValueError, AttributeError):
+            before = None
+        if before != json.loads(json.dumps(recipe, default=str)):
+            raise BenchError(f"{out}: holds another recipe's files ({manifest.name}); choose another --out")
+    out.mkdir(parents=True, exist_ok=True)

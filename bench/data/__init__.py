@@ -1,0 +1,1 @@
+"""Subtomograms, the contract of a data set, and who may see what."""

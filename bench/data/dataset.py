@@ -1,0 +1,119 @@
+"""Dataset: the contract of a source of subtomograms."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from bench.base.arrays import FloatArray
+from bench.base.code import code_digest
+from bench.base.errors import BenchError
+from bench.base.files import digest, file_digest
+from bench.base.progress import Progress, silent
+from bench.data.subtomograms import Subtomograms
+from bench.files import volume
+
+
+def read_boxes(paths: list[Path], report: Progress = silent) -> tuple[FloatArray, float]:
+    """Boxes of one shape, (n, d, h, w), and the first one's voxel size in Å; raises BenchError where shapes differ."""
+    first = volume.read(paths[0])
+    volumes = np.empty((len(paths), *first.voxels.shape), dtype=np.float32)
+    for i, path in enumerate(paths):
+        voxels = volume.read(path).voxels
+        if voxels.shape != first.voxels.shape:
+            raise BenchError(
+                f"{path}: {voxels.shape} voxels where {paths[0].name} has {first.voxels.shape}; "
+                f"extract all boxes at one size"
+            )
+        volumes[i] = voxels
+        report(i + 1, len(paths))
+    return volumes, first.voxel_size_in_angstroms
+
+
+@dataclass(frozen=True)
+class Dataset(ABC):
+    """A source of subtomograms; a concrete one is a frozen dataclass whose fields are its parameters.
+
+    Its first docstring line is what `bench list datasets` shows.
+    """
+
+    needs_folder: ClassVar[bool] = False  # whether --data must name a folder
+    folder_hint: ClassVar[str] = "add --data DIR"  # how to get one
+
+    folder: Path | None = None  # --data
+    test_share: float = 0.5  # of the volumes, held out for the scores; the profile's, unless a data set states its own
+
+    @abstractmethod
+    def load(self, report: Progress = silent) -> Subtomograms:
+        """Read or make all subtomograms; raises BenchError with one line that says how to mend the input."""
+
+    def write(self, folder: Path, report: Progress = silent) -> None:
+        """Put what `Subtomograms.open` reads into `folder`; a large set goes on where an interrupted call left off."""
+        self.load(report).save(folder)
+
+    def sources(self) -> list[Path]:
+        """The files that `load` reads; a change of one of them makes the data set anew."""
+        return []
+
+    def recipe(self) -> dict[str, Any]:
+        """All that the volumes depend on: parameters, source files, and the code that reads or makes them."""
+        return {
+            "data_set": type(self).__qualname__,
+            "parameters": {k: v for k, v in asdict(self).items() if k not in ("folder", "test_share")},
+            "sources": [[p.name, p.parent.name, file_digest(p)] for p in self.sources()],
+            "code": code_digest(sys.modules[type(self).__module__]),
+        }
+
+    def key(self) -> str:
+        """Hash of the recipe."""
+        return digest(self.recipe())
+
+    def required_folder(self) -> Path:
+        """The folder that --data named; raises BenchError where it named none or one that is not there."""
+        name = type(self).__name__.lower()
+        if self.folder is None:
+            raise BenchError(f"the data set {name} needs a folder; {self.folder_hint}")
+        if not self.folder.is_dir():
+            raise BenchError(f"{self.folder}: no such folder; name the folder of the data set {name}")
+        return self.folder
+
+    def required_files(self, suffixes: tuple[str, ...], what: str) -> list[Path]:
+        """The files of that folder with `suffixes`, one a class; raises BenchError where there are fewer than two."""
+        folder = self.required_folder()
+        files = volume.find(folder, suffixes)
+        if len(files) < 2:
+            raise BenchError(f"{folder}: {len(files)} {what} ({', '.join(suffixes)}); put two or more there")
+        return files
+
+
+@dataclass(frozen=True)
+class Saved(Dataset):
+    """A set that a command of `bench data` wrote, as it lies there."""
+
+    needs_folder = True
+
+    @abstractmethod
+    def made(self) -> Path:
+        """Where `Subtomograms.save` wrote; raises BenchError where it has not."""
+
+    def sources(self) -> list[Path]:
+        """The set's description, with the fingerprint of the volumes; not the volumes, which are large."""
+        return [self.made() / "meta.json"]
+
+    def load(self, report: Progress = silent) -> Subtomograms:
+        """Map the volumes, wherever they lie."""
+        return Subtomograms.open(self.made())
+
+    def write(self, folder: Path, report: Progress = silent) -> None:
+        """Link the volumes, copy the rest."""
+        made = self.made()
+        for name in ("labels.npy", "meta.json"):
+            shutil.copyfile(made / name, folder / name)
+        (folder / "volumes.npy").unlink(missing_ok=True)
+        (folder / "volumes.npy").symlink_to((made / "volumes.npy").resolve())

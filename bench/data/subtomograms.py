@@ -1,0 +1,135 @@
+"""Subtomograms: volumes with their labels, in memory and on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bench.base.arrays import UNLABELLED, FloatArray, IntArray, StrArray
+from bench.base.errors import BenchError
+from bench.base.files import write_atomically
+
+
+@dataclass(frozen=True)
+class Subtomograms:
+    """Cropped particles with their labels.
+
+    Raises BenchError where the parts do not fit each other.
+    """
+
+    volumes: FloatArray  # (n, d, h, w)
+    labels: IntArray  # (n,), index into class_names; UNLABELLED where nobody knows
+    class_names: tuple[str, ...]
+    voxel_size_in_angstroms: float
+    title: str  # the name that tables print, with what tells it from its kin: "phantoms 16³"
+    tomogram_ids: StrArray | None = None  # (n,)
+
+    def __post_init__(self) -> None:
+        n = len(self.volumes)
+        for name in {self.title, *self.class_names, *map(str, () if self.tomogram_ids is None else self.tomogram_ids)}:
+            if not name.isprintable():  # it goes to terminals, pages and file names
+                raise BenchError(f"{name!r}: a name with control characters; rename that class, tomogram or set")
+        if self.volumes.ndim != 4 or len(self.labels) != n:
+            raise BenchError(f"{self.title}: {self.volumes.shape} volumes do not fit {self.labels.shape} labels")
+        if self.tomogram_ids is not None and len(self.tomogram_ids) != n:
+            raise BenchError(f"{self.title}: {len(self.tomogram_ids)} tomogram ids for {n} volumes")
+        counts = self.counts()
+        if len(counts) > len(self.class_names) or not counts.all():
+            raise BenchError(f"{self.title}: a class without volumes, or a label without a name: counts {counts}")
+
+    def counts(self) -> IntArray:
+        """Labelled volumes of each class."""
+        return np.bincount(self.labels[self.labels != UNLABELLED], minlength=len(self.class_names))
+
+    def check_trainable(self) -> None:
+        """Raise BenchError where there is nothing to tell apart."""
+        if len(self.class_names) < 2:
+            raise BenchError(
+                f"{self.title}: {len(self.class_names)} class(es); a classifier needs two or more: "
+                f"add labelled particles of another class, or positions beside them (bench data extract --background)"
+            )
+
+    @property
+    def side(self) -> int:
+        """Edge of the cubic box in voxels; raises BenchError for a box that is no cube."""
+        d, h, w = self.volumes.shape[1:]
+        if not d == h == w:
+            raise BenchError(f"{self.title}: boxes of {d}×{h}×{w} voxels; the networks need cubes, extract cubes")
+        return int(d)
+
+    def by_class(self) -> list[tuple[str, IntArray]]:
+        """Name and indices of each class, and of the volumes without one where there are any."""
+        named = [*enumerate(self.class_names), (UNLABELLED, "no class")]
+        found = [(name, np.flatnonzero(self.labels == label)) for label, name in named]
+        return [(name, which) for name, which in found if len(which)]
+
+    def mean(self, which: IntArray) -> FloatArray:
+        """Mean of some volumes, (d, h, w); one at a time, since all may be more than the memory holds."""
+        total = np.zeros(self.volumes.shape[1:])
+        for i in which:
+            total += self.volumes[i]
+        return (total / max(1, len(which))).astype(np.float32)
+
+    def fingerprint(self) -> str:
+        """SHA-256 over voxels, labels and names: what a trial was run on."""
+        digest = hashlib.sha256(json.dumps([self.class_names, self.volumes.shape]).encode())
+        for some in _in_parts(self.volumes):
+            digest.update(some.tobytes())
+        digest.update(self.labels.tobytes())
+        if self.tomogram_ids is not None:
+            digest.update(json.dumps(self.tomogram_ids.tolist()).encode())
+        return digest.hexdigest()[:16]
+
+    def save(self, folder: Path) -> None:
+        """Write `volumes.npy`, `labels.npy` and `meta.json` into `folder`; a volumes.npy that is mapped here stays."""
+        target = folder / "volumes.npy"
+        mapped = self.volumes.filename if isinstance(self.volumes, np.memmap) else None
+        if not (mapped and target.exists() and target.samefile(mapped)):
+            np.save(target, self.volumes)
+        np.save(folder / "labels.npy", self.labels)
+        meta = {
+            "class_names": self.class_names,
+            "voxel_size_in_angstroms": self.voxel_size_in_angstroms,
+            "title": self.title,
+            "tomogram_ids": None if self.tomogram_ids is None else self.tomogram_ids.tolist(),
+            "fingerprint": self.fingerprint(),
+        }
+        write_atomically(folder / "meta.json", json.dumps(meta))
+
+    @staticmethod
+    def saved_fingerprint(folder: Path) -> str:
+        """The fingerprint of what `save` wrote."""
+        return str(json.loads((folder / "meta.json").read_text())["fingerprint"])
+
+    @staticmethod
+    def open(folder: Path) -> Subtomograms:
+        """Read what `save` wrote; the volumes stay on disk, memory-mapped. Raises BenchError where it is damaged."""
+        try:
+            meta = json.loads((folder / "meta.json").read_text())
+            volumes, labels = np.load(folder / "volumes.npy", mmap_mode="r"), np.load(folder / "labels.npy")
+            ids = meta["tomogram_ids"]
+            return Subtomograms(
+                volumes=volumes,
+                labels=labels,
+                class_names=tuple(meta["class_names"]),
+                voxel_size_in_angstroms=meta["voxel_size_in_angstroms"],
+                title=meta["title"],
+                tomogram_ids=None if ids is None else np.array(ids, dtype=np.str_),
+            )
+        except (ValueError, KeyError, TypeError, EOFError) as error:
+            raise BenchError(f"{folder}: the set is damaged ({error}); delete that folder and make it again") from error
+
+
+def _in_parts(volumes: FloatArray) -> Iterator[FloatArray]:
+    """The volumes, 64 at a time; of a mapped file each part is let go again, so that it does not fill the memory."""
+    for first in range(0, len(volumes), 64):
+        if isinstance(volumes, np.memmap) and volumes.filename:
+            part = (min(64, len(volumes) - first), *volumes.shape[1:])
+            yield np.memmap(volumes.filename, np.float32, "r", volumes.offset + first * volumes[0].nbytes, part)
+        else:
+            yield volumes[first : first + 64]

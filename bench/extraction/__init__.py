@@ -1,0 +1,1 @@
+"""Tomograms and particle tables → subtomograms."""

@@ -1,0 +1,1 @@
+"""Formats: volumes, particle tables, sheets of pictures."""

@@ -1,0 +1,170 @@
+"""The one particle table, and how it is written."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.spatial.transform import Rotation
+
+from bench.base.errors import BenchError
+from bench.files.tables.star import write_star
+
+ANGLES = ["rot_in_degrees", "tilt_in_degrees", "psi_in_degrees"]
+COLUMNS = ["tomogram", "z", "y", "x", "angstroms_per_unit", "class", *ANGLES, "image", "name"]
+ADDED = ("Class", "Probability", "Confidence")  # the columns of a prediction
+NONE = "none"  # the class of a row that was not predicted
+
+
+class Prediction(NamedTuple):
+    """What `bench predict` says of one row."""
+
+    name: str  # the class
+    number: int  # its number, counted from 1; 0 for none
+    probability: float  # the network's
+    confidence: float  # the probability after calibration
+
+
+@dataclass(frozen=True)
+class Particles:
+    """A particle table, one line of `rows` a row of the file, in its order.
+
+    rows: tomogram (its name, "" where the file has none); z, y, x (float64) in units of `angstroms_per_unit`, NaN where
+    they are voxels of the tomogram; class ("" where unknown); angles as RELION's rot, tilt, psi (NaN where unknown);
+    image (path of an extracted box, or ""); name (of the particle, or "").
+    """
+
+    path: Path
+    rows: pd.DataFrame
+    centred: bool = False  # z, y, x count from the tomogram's centre (RELION 5), not from its first voxel
+    annotated: Callable[[Sequence[Prediction]], str] = field(default=lambda _: "", repr=False)  # the file's text again
+    encoding: str = "utf-8"  # of that text
+    kept: frozenset[int] | None = None  # rows that a person chose; None: all
+
+    def __post_init__(self) -> None:
+        names = self.rows["name"][self.rows["name"] != ""]
+        if names.duplicated().any():
+            twice = names[names.duplicated(keep=False)]
+            lines = ", ".join(str(i + 1) for i in twice.index[:3])
+            raise BenchError(
+                f"{self.path}: {names.duplicated().sum()} particle name(s) stand twice ({twice.iloc[0]}: rows "
+                f"{lines}); the same particle in training and test would be a leak: rename or remove one"
+            )
+        places = self.rows[["z", "y", "x"]].to_numpy(float)
+        if not (np.isfinite(places).all() or self.rows["image"].ne("").all()):
+            bad = int(np.flatnonzero(~np.isfinite(places).all(axis=1))[0])
+            raise BenchError(f"{self.path}: row {bad + 1} has a coordinate that is no number; mend or remove the row")
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def chosen(self) -> str:
+        """The rows, and which of them are kept, as text: equal for equal requests."""
+        kept = "all" if self.kept is None else ",".join(map(str, sorted(self.kept)))
+        return f"{kept}\n{self.rows.to_csv(index=False)}"
+
+    def places(
+        self, which: npt.NDArray[np.intp], shape: tuple[int, ...], voxel_size: float, unit: float = 0.0
+    ) -> npt.NDArray[np.float64]:
+        """(z, y, x) of rows `which` in voxels of a tomogram of `shape`, its first voxel being 0, (n, 3).
+
+        unit: Å a unit of the file's coordinates, 0 for what the file says.
+        """
+        rows = self.rows.iloc[which]
+        scale = np.full(len(rows), unit) if unit > 0 else rows["angstroms_per_unit"].to_numpy(float)
+        if voxel_size <= 0 and np.isfinite(scale).any():
+            raise BenchError(f"{self.path}: counts in Å, but the tomogram does not say its voxel size; give it by hand")
+        scale = np.where(np.isfinite(scale), scale / (voxel_size or 1), 1.0)
+        places = rows[["z", "y", "x"]].to_numpy(float) * scale[:, None]
+        return np.asarray(places + np.array(shape) / 2 if self.centred else places)
+
+
+def frame(
+    path: Path,
+    n: int,
+    zyx: npt.NDArray[np.float64],
+    unit: float | npt.NDArray[np.float64] = np.nan,
+    tomogram: Sequence[str] | str = "",
+    kind: Sequence[str] | str = "",
+    angles: npt.NDArray[np.float64] | None = None,
+    image: Sequence[str] | str = "",
+    name: Sequence[str] | str = "",
+) -> pd.DataFrame:
+    """The rows of a `Particles` from a format's parts; raises BenchError where there is none."""
+    if n == 0:
+        raise BenchError(f"{path}: a particle table without rows; export it again")
+    rows = pd.DataFrame({"tomogram": tomogram, "angstroms_per_unit": unit, "class": kind}, index=range(n))
+    rows[["z", "y", "x"]] = zyx
+    rows[ANGLES] = np.nan if angles is None else angles
+    rows["image"], rows["name"] = image, name
+    return rows[COLUMNS]
+
+
+def numbers(path: Path, label: str, values: Iterable[Any]) -> npt.NDArray[np.float64]:
+    """A column of numbers; raises BenchError for the first that is none."""
+    found = []
+    for i, value in enumerate(values):
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            number = math.nan
+        if not math.isfinite(number):
+            raise BenchError(
+                f"{path}: row {i + 1}: {label} is {str(value)[:40]!r}, not a number; mend or remove the row"
+            )
+        found.append(number)
+    return np.array(found)
+
+
+def relion_from_zxz(angles: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """(tdrot, tilt, narot) of Dynamo and TOM → RELION's (rot, tilt, psi), degrees, (n, 3)."""
+    return Rotation.from_euler("zxz", angles, degrees=True).as_euler("ZYZ", degrees=True, suppress_warnings=True)
+
+
+def columns(predictions: Sequence[Prediction]) -> list[list[str]]:
+    """Class, probability and confidence as texts, a column each."""
+    return [
+        [p.name for p in predictions],
+        [f"{p.probability:.4f}" for p in predictions],
+        [f"{p.confidence:.4f}" for p in predictions],
+    ]
+
+
+def write(path: Path, rows: pd.DataFrame, voxel_size_in_angstroms: float) -> None:
+    """Write rows as .star (RELION; coordinates in voxels of the optics group's size) or .csv.
+
+    rows: tomogram, z, y, x in voxels, and what there is of class, score and angles. Raises BenchError for another
+    suffix, or a file that exists.
+    """
+    if path.exists():
+        raise BenchError(f"{path}: exists; choose another --out, or move it")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.name.endswith(".csv"):
+        table = rows.copy()
+        for axis in "zyx":
+            table[f"{axis}_in_angstroms"] = table[axis] * voxel_size_in_angstroms
+        table.rename(columns={a: f"{a}_in_voxels" for a in "zyx"}).round(4).to_csv(path, index=False)
+        return
+    if not path.name.endswith(".star"):
+        raise BenchError(f"{path}: the table's format follows from its name; end it in .star or .csv")
+    table = pd.DataFrame({"rlnTomoName": rows["tomogram"]})
+    for axis in "xyz":
+        table[f"rlnCoordinate{axis.upper()}"] = rows[axis].round(4)
+    for angle, label in zip(ANGLES, ("Rot", "Tilt", "Psi")):
+        if angle in rows:
+            table[f"rlnAngle{label}"] = rows[angle].round(4)
+    if "score" in rows:
+        table["rlnAutopickFigureOfMerit"] = rows["score"].round(5)
+    if "class" in rows:
+        table["rlnParticleName"] = rows["class"]
+    table["rlnOpticsGroup"] = 1
+    optics = pd.DataFrame(
+        [{"rlnOpticsGroup": 1, "rlnOpticsGroupName": "tomogram", "rlnTomoTiltSeriesPixelSize": voxel_size_in_angstroms}]
+    )
+    write_star({"optics": optics, "particles": table}, path)

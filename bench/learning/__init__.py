@@ -1,0 +1,1 @@
+"""The one backbone and the one training loop, for every method."""

@@ -1,0 +1,45 @@
+"""Method: the contract of one entry of the comparison."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from bench.learning.contracts import Batch, TrainingData
+from bench.learning.networks import Backbone
+from bench.learning.training import Trainer
+
+
+@dataclass(frozen=True)
+class Method(ABC):
+    """A way to learn from many volumes and few labels.
+
+    A concrete method is a frozen dataclass: its fields are its hyperparameters, `loss` is its equation. Its network
+    has `logits(volumes)` if it names volumes and `reconstruct(volumes)` if it rebuilds them. The first line of the
+    docstring is what `bench list methods` shows.
+    """
+
+    needs_labels: ClassVar[bool] = True  # False: one trial a seed, whatever the label fractions
+
+    is_control: ClassVar[bool] = False  # True: shows what can be had without the particle; names nothing in earnest
+
+    @abstractmethod
+    def build(self, backbone: Backbone) -> nn.Module:
+        """A new network of the shared backbone; its weights are drawn later, from the trial's seed."""
+
+    @abstractmethod
+    def loss(self, network: Any, batch: Batch) -> Tensor:
+        """The scalar that training makes small, over a batch with hidden labels marked UNLABELLED."""
+
+    def fit(self, data: TrainingData, trainer: Trainer) -> nn.Module:
+        """Train on `data` and return the network that validation chose."""
+        return trainer.start(trainer.initialise(self.build(trainer.backbone)), self.loss, data).finish().best()
+
+    def restore(self, backbone: Backbone, weights: dict[str, Tensor]) -> nn.Module:
+        """The network that `fit` returned, from its weights; for a method whose `fit` returns what `build` makes."""
+        network = self.build(backbone)
+        network.load_state_dict(weights)
+        return network

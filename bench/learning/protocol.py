@@ -1,0 +1,120 @@
+"""Protocols (how methods are compared) and profiles (how large a run is); each number is printed with both names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+from bench.base.errors import BenchError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """The rules of a comparison; docs/protocols.md gives the reason for each line."""
+
+    name: str
+    summary: str
+    learning_rate: float
+    decay: bool  # the learning rate rises and falls to 0 within each training; else it is constant
+    keras_style: bool  # Glorot-uniform weights, BatchNorm with momentum 0.99 and ε 1e-3; else PyTorch's defaults
+    equal_steps: bool  # each method gets the same number of optimiser steps; else epochs over what it trains on
+    validation_share: float | None  # of the label budget; None: all validation labels, outside the budget
+    augment: bool  # wedge-preserving rotations of the training volumes
+    patience: int | None  # epochs without a better validation loss before training stops
+    selects_by_own_loss: bool  # validation loss: the method's own, or the cross-entropy that all classifiers share
+    selection: str  # the rule by which validation chooses the checkpoint, as the tables print it
+
+
+PROTOCOLS = {
+    "paper": Protocol(
+        name="paper",
+        summary="as published: epochs over what each method trains on, Keras-style layers, validation labels extra",
+        learning_rate=1e-4,
+        decay=False,
+        keras_style=True,
+        equal_steps=False,
+        validation_share=None,
+        augment=False,
+        patience=10,
+        selects_by_own_loss=True,
+        selection="lowest validation loss (the method's own)",
+    ),
+    "fair": Protocol(
+        name="fair",
+        summary="equal steps, augmentation and backbone for all; validation labels come out of the label budget",
+        learning_rate=1e-3,
+        decay=True,
+        keras_style=False,
+        equal_steps=True,
+        validation_share=0.2,
+        augment=True,
+        patience=None,
+        selects_by_own_loss=False,
+        selection="lowest validation cross-entropy (autoencoder: its own loss)",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The size of every trial's training; part of a trial's identity."""
+
+    epochs: int
+    batch_size: int
+    filters: int  # of each convolution; the paper's networks have 32
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A size of run: how much data, how long a training, how many seeds."""
+
+    name: str
+    summary: str
+    protocol: str
+    budget: Budget
+    seeds: int
+    box: int  # voxels along an edge, for data sets that are simulated
+    per_class: int
+    test_share: float
+
+
+PROFILES = {
+    "quick": Profile(
+        name="quick",
+        summary="16³ boxes, 8 × 300, 16 filters: minutes on two cores (default without a GPU)",
+        protocol="fair",
+        budget=Budget(epochs=3, batch_size=16, filters=16),
+        seeds=3,
+        box=16,
+        per_class=300,
+        test_share=1 / 3,
+    ),
+    "paper": Profile(
+        name="paper",
+        summary="28³ boxes, 8 × 350, 32 filters, 100 epochs: the size of the paper's real set (default with a GPU)",
+        protocol="paper",
+        budget=Budget(epochs=100, batch_size=64, filters=32),
+        seeds=3,
+        box=28,
+        per_class=350,
+        test_share=0.5,
+    ),
+}
+
+
+def protocols_named(names: str) -> list[Protocol]:
+    """The protocols of a comma-separated list; raises BenchError, listing the known ones, for an unknown name."""
+    return [_named(PROTOCOLS, name, "protocol") for name in dict.fromkeys(n.strip() for n in names.split(","))]
+
+
+def profile_named(name: str) -> Profile:
+    """The profile called `name`; raises BenchError, listing the known ones, for an unknown name."""
+    return _named(PROFILES, name, "profile")
+
+
+def _named(known: dict[str, T], name: str, what: str) -> T:
+    if name not in known:
+        raise BenchError(f"unknown {what} '{name}'; known: {', '.join(known)}")
+    return known[name]

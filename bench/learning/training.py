@@ -1,0 +1,387 @@
+"""The one training loop: what a method trains on, steps, validation, early stopping, the checkpoint that is kept."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Generic, NamedTuple, TypeVar
+
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bench.base.arrays import UNLABELLED
+from bench.base.cache import Cache
+from bench.base.code import code_digest
+from bench.base.files import digest, write_atomically
+from bench.base.seeds import derive, torch_generator
+from bench.learning.checkpoint import Checkpoints, State, global_randomness, seed_globally, set_global_randomness
+from bench.learning.contracts import Batch, Classifies, TrainingData, Weights, in_batches
+from bench.learning.networks import Backbone, initialise
+from bench.learning.protocol import Budget
+from bench.learning.protocol import Protocol as Rules
+from bench.learning.stream import Stream
+from bench.learning.views import wedge_preserving_views
+
+CHECKS_PER_EPOCH = 4  # validations an epoch where steps are equal for all
+
+_COUNTED = ("epochs_done", "steps_done", "best_loss", "checks_since_best")
+_COUNTED_BY_TRAINER = ("seconds", "steps", "volumes_seen")
+
+NetworkT = TypeVar("NetworkT", bound=nn.Module)
+
+
+Loss = Callable[[NetworkT, Batch], Tensor]
+
+
+class Check(NamedTuple):
+    """One point of a learning curve."""
+
+    step: int
+    training_loss: float  # mean since the last check
+    validation_loss: float
+
+
+@dataclass
+class Trainer:
+    """Trains networks for one trial under its protocol, and counts what that took."""
+
+    rules: Rules
+    budget: Budget
+    backbone: Backbone
+    seed: int  # of the run; every stream of random numbers derives from it by name
+    device: torch.device
+    n_train: int  # volumes in the whole training part, labelled or not
+    cache: Cache
+    data_key: str  # what the training and validation volumes are, for the cache
+    checkpoints: Checkpoints = field(default_factory=Checkpoints)
+    rehearsal: bool = False  # time two steps of each stage instead of training it
+    shared_seconds: dict[str, float] = field(default_factory=dict)  # of a rehearsal: what trials share
+    seconds: float = 0.0
+    steps: int = 0
+    volumes_seen: int = 0
+    history: list[Check] = field(default_factory=list)
+    runs: int = 0  # trainings begun
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps of a pass over the whole training part."""
+        return math.ceil(self.n_train / self.budget.batch_size)
+
+    @property
+    def first_half(self) -> float:
+        """The share of the budget, about a half, that is a whole number of steps."""
+        steps = self.budget.epochs * self.steps_per_epoch
+        return (steps // 2) / steps
+
+    def initialise(self, network: NetworkT, name: str = "network") -> NetworkT:
+        """Draw the network's weights from this trial's seed and move it to the device."""
+        initialise(network, torch_generator(self.seed, "weights", name), self.rules.keras_style)
+        return network.to(self.device)
+
+    def start(
+        self,
+        network: NetworkT,
+        loss: Loss[NetworkT],
+        data: TrainingData,
+        name: str = "training",
+        share: float = 1.0,
+        epochs: int | None = None,
+        learning_rate: float | None = None,
+    ) -> Run[NetworkT]:
+        """A training of `network` on `data`, not yet begun, for `share` of the trial's budget."""
+        run = Run(
+            self,
+            network,
+            loss,
+            name,
+            share * (epochs if epochs is not None else self.budget.epochs),
+            learning_rate if learning_rate is not None else self.rules.learning_rate,
+        )
+        run.train_on(data)
+        return run
+
+    def shared(self, name: str, make: Callable[[Trainer], Weights], share: float = 1.0) -> Weights:
+        """What `make` trains, once a seed: later trials (other fractions, other methods) read it from the cache.
+
+        `make` must depend on the volumes, the seed, the protocol and the budget only, never on a label; it gets a
+        trainer of its own, whose checkpoints whoever comes next goes on from. `share` of its cost counts as this
+        trial's. The code that trains it is part of the entry's name.
+        """
+        if self.rehearsal:
+            before = self.seconds
+            weights = make(self)
+            self.shared_seconds[name], self.seconds = self.seconds - before, before
+            return weights
+
+        def fill(folder: Path) -> None:
+            own = replace(
+                self,
+                checkpoints=replace(self.checkpoints, folder=folder / "checkpoint"),
+                seconds=0.0,
+                steps=0,
+                volumes_seen=0,
+                history=[],
+                runs=0,
+            )
+            randomness = global_randomness()
+            seed_globally(derive(self.seed, "shared", name))  # the same whichever trial comes first
+            write_atomically(folder / "weights.safetensors", save(make(own)))
+            set_global_randomness(randomness)
+            cost = {"took": [own.seconds, own.steps, own.volumes_seen], "history": own.history}
+            write_atomically(folder / "cost.json", json.dumps(cost))
+            own.checkpoints.clear()
+
+        parts = (asdict(self.rules), asdict(self.budget), asdict(self.backbone), self.seed, self.data_key)
+        key = digest(name, *parts, code_digest(sys.modules[make.__module__]))
+        folder = self.cache.entry(name, key, fill, resumable=True)
+        cost = json.loads((folder / "cost.json").read_text())
+        history = [Check(*row) for row in cost["history"]]
+        self.history = history[: math.ceil(share * len(history))]
+        seconds, steps, volumes_seen = (share * took for took in cost["took"])
+        self.seconds += seconds
+        self.steps += round(steps)
+        self.volumes_seen += round(volumes_seen)
+        return {k: v.to(self.device) for k, v in load_file(folder / "weights.safetensors").items()}
+
+
+class Run(Generic[NetworkT]):
+    """One training in progress: `advance` takes it to its next check, `best` gives what validation chose."""
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        network: NetworkT,
+        loss: Loss[NetworkT],
+        name: str,
+        epochs: float,
+        learning_rate: float,
+    ) -> None:
+        self.trainer = trainer
+        self.name = f"{trainer.runs} {name}"
+        trainer.runs += 1
+        self.network = network
+        self.loss = loss
+        self.epochs = epochs
+        self.epochs_done = 0.0
+        self.steps_done = 0
+        self.learning_rate = learning_rate
+        self.optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate, betas=(0.9, 0.99), fused=True)
+        self.order = torch_generator(trainer.seed, "order", name)  # which volumes, which views
+        self.noise = torch.Generator(trainer.device).manual_seed(derive(trainer.seed, "noise", name))
+        self.best_loss = math.inf
+        self.best_weights: Weights = _copy(network)
+        self.checks_since_best = 0
+
+    def train_on(self, data: TrainingData) -> None:
+        """Train on these volumes and labels from now on."""
+        self.data = data
+        self.labelled = Stream((data.labels != UNLABELLED).nonzero().flatten().cpu(), self.order)
+        self.unlabelled = Stream((data.labels == UNLABELLED).nonzero().flatten().cpu(), self.order)
+
+    def fork(self, name: str, share: float) -> Run[NetworkT]:
+        """A copy that trains on by itself for `share` of the trial's budget, with random numbers of its own."""
+        epochs = share * self.trainer.budget.epochs
+        twin = Run(self.trainer, copy.deepcopy(self.network), self.loss, name, epochs, self.learning_rate)
+        twin.optimizer.load_state_dict(copy.deepcopy(self.optimizer.state_dict()))
+        twin.best_loss, twin.best_weights = self.best_loss, self.best_weights
+        twin.train_on(self.data)
+        return twin
+
+    def over(self, until: float | None = None) -> bool:
+        """Whether the training, or the part of it up to `until` epochs, is at its end or out of patience."""
+        end, patience = self.epochs if until is None else until, self.trainer.rules.patience
+        return self.epochs_done > end - 1e-6 or (patience is not None and self.checks_since_best >= patience)
+
+    def advance(self, until: float | None = None) -> bool:
+        """Train to the next check, at most to `until` epochs; False, with nothing done, once the training is over.
+
+        A check comes after each epoch or, where steps are equal for all, after each quarter of one. A call that an
+        earlier process had finished is not repeated: the training then stands at once where it stood in that process.
+        """
+        end = self.epochs if until is None else until
+        if self.over(until):
+            return False
+        if self.trainer.rehearsal:
+            self._rehearse(end)
+            return True
+        checkpoints, stage = self.trainer.checkpoints, f"{self.name} {until}"
+        stood = checkpoints.recall(stage)
+        if stood is not None and stood.facts["steps_done"] > self.steps_done and stood.facts["place"] == self._place():
+            self._restore(stood)
+            checkpoints.note(f"{self.name}: goes on from step {self.steps_done}")
+            return True
+        began = time.perf_counter()
+        batches = self._batches(end)
+        losses = []
+        for indices, following in zip(batches, [*batches[1:], None]):
+            if following is not None:
+                self.data.volumes.expect(following)
+            losses.append(self._step(indices))
+        if losses:
+            self._check(float(torch.stack(losses).mean()))
+        self.trainer.seconds += time.perf_counter() - began
+        checkpoints.keep(stage, self._state, self.over(until))
+        return True
+
+    def finish(self, until: float | None = None) -> Run[NetworkT]:
+        """Train to the end, or to `until` epochs."""
+        while self.advance(until):
+            pass
+        return self
+
+    def best(self) -> NetworkT:
+        """The network with the weights of the best check, ready to predict."""
+        self.network.load_state_dict(self.best_weights)
+        return self.network.eval()
+
+    def _batches(self, end: float) -> list[Tensor]:
+        """Indices of each batch up to the next check."""
+        size, per_epoch = self.trainer.budget.batch_size, self.trainer.steps_per_epoch
+        if not self.trainer.rules.equal_steps:
+            self.epochs_done += 1
+            order = torch.randperm(len(self.data.labels), generator=self.order)
+            batches = list(order.split(size))
+            return batches if len(batches[-1]) > 1 or len(batches) == 1 else batches[:-1]  # BatchNorm needs two
+        # Half the batch is labelled, for every method; one that knows no labels fills the whole of it.
+        from_labelled = size // 2 if len(self.labelled.indices) else 0
+        from_unlabelled = size - from_labelled if len(self.unlabelled.indices) else 0
+        self.epochs_done = min(self.epochs_done + 1 / CHECKS_PER_EPOCH, end)
+        steps = round(self.epochs_done * per_epoch) - self.steps_done
+        return [
+            torch.cat([self.labelled.take(from_labelled), self.unlabelled.take(from_unlabelled)]) for _ in range(steps)
+        ]
+
+    def _step(self, indices: Tensor) -> Tensor:
+        """One optimiser step on the volumes at `indices`; returns the loss."""
+        if self.trainer.rules.decay:
+            self.optimizer.param_groups[0]["lr"] = self.learning_rate * self._decay()
+        self.steps_done += 1
+        volumes, labels = self.data.volumes[indices], self.data.labels[indices.to(self.data.labels.device)]
+        if self.trainer.rules.augment and volumes.ndim == 5:
+            volumes = wedge_preserving_views(volumes, self.order)
+        self.network.train()
+        self.optimizer.zero_grad()
+        loss = self.loss(self.network, Batch(volumes, labels, self.noise))
+        loss.backward()
+        self.optimizer.step()
+        self.trainer.steps += 1
+        self.trainer.volumes_seen += len(indices)
+        return loss.detach()
+
+    def _decay(self) -> float:
+        """A linear rise over the first tenth of this training, then half a cosine to 0."""
+        done = (self.steps_done + 1) / max(1, round(self.epochs * self.trainer.steps_per_epoch))
+        return min(10 * done, 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
+
+    def _check(self, training_loss: float) -> None:
+        """Validate, and keep the weights where they are the best so far."""
+        loss = self.validate()
+        self.trainer.history.append(Check(self.trainer.steps, training_loss, loss))
+        if not (math.isfinite(training_loss) and math.isfinite(loss)):
+            raise FloatingPointError(f"the loss became {training_loss:g} (validation {loss:g}) in training")
+        self.checks_since_best += 1
+        if loss < self.best_loss:
+            self.best_loss = loss
+            self.best_weights = _copy(self.network)
+            self.checks_since_best = 0
+
+    @torch.inference_mode()
+    def validate(self) -> float:
+        """The loss by which checkpoints are chosen: the method's own, or the cross-entropy of the labelled volumes."""
+        network: nn.Module | Classifies = self.network.eval()
+        data, trainer = self.data, self.trainer
+        known = (data.validation_labels != UNLABELLED).nonzero().flatten()
+        if trainer.rules.selects_by_own_loss or not len(known) or not isinstance(network, Classifies):
+            noise = torch.Generator(trainer.device).manual_seed(derive(trainer.seed, "validation"))
+            parts = [
+                float(self.loss(self.network, Batch(volumes, labels, noise))) * len(labels)
+                for volumes, labels in zip(
+                    data.validation_volumes.batches(trainer.budget.batch_size),
+                    data.validation_labels.split(trainer.budget.batch_size),
+                )
+            ]
+            return sum(parts) / len(data.validation_labels)
+        logits = in_batches(network.logits, data.validation_volumes.only(known))
+        return float(F.cross_entropy(logits, data.validation_labels[known]))
+
+    def _place(self) -> list[str | int]:
+        """What indices and generators refer to: on another device, or in another copy of the volumes, they mislead."""
+        data = self.data
+        return [self.trainer.device.type, data.volumes.n_rows, data.validation_volumes.n_rows]
+
+    def _state(self) -> State:
+        """All that `_restore` needs, in copies."""
+        data, randomness = self.data, global_randomness()
+        tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
+        tensors |= {f"best.{k}": v for k, v in self.best_weights.items()}
+        for i, parameter in enumerate(self.network.parameters()):
+            tensors |= {f"optimizer.{i}.{k}": v for k, v in self.optimizer.state[parameter].items()}
+        tensors |= {"order": self.order.get_state(), "noise": self.noise.get_state()}
+        tensors |= {"labelled": self.labelled.rest, "unlabelled": self.unlabelled.rest}
+        tensors |= {"volumes": data.volumes.index, "labels": data.labels}
+        tensors |= {"validation_volumes": data.validation_volumes.index, "validation_labels": data.validation_labels}
+        tensors |= {f"global.{k}": v for k, v in randomness.tensors.items()}
+        facts = {name: getattr(self, name) for name in _COUNTED}
+        facts |= {f"trainer.{name}": getattr(self.trainer, name) for name in _COUNTED_BY_TRAINER}
+        facts |= {"history": list(self.trainer.history), "global": randomness.facts, "place": self._place()}
+        return State({k: v.detach().clone() for k, v in tensors.items()}, facts)
+
+    def _restore(self, state: State) -> None:
+        tensors, facts = state
+
+        def part(name: str) -> Weights:
+            return {k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(f"{name}.")}
+
+        self.network.load_state_dict(part("network"))
+        self.best_weights = {k: v.to(self.trainer.device, copy=True) for k, v in part("best").items()}
+        for i, parameter in enumerate(self.network.parameters()):
+            # Moments laid out in memory like their parameter, as the optimiser makes them.
+            self.optimizer.state[parameter] = {
+                k: torch.empty_like(parameter, dtype=v.dtype).copy_(v) if v.ndim else v.to(parameter.device, copy=True)
+                for k, v in part(f"optimizer.{i}").items()
+            }
+        data, device = self.data, self.data.labels.device
+        self.train_on(
+            TrainingData(
+                data.volumes.at(tensors["volumes"]),
+                tensors["labels"].to(device),
+                data.validation_volumes.at(tensors["validation_volumes"]),
+                tensors["validation_labels"].to(device),
+            )
+        )
+        self.labelled.rest, self.unlabelled.rest = tensors["labelled"], tensors["unlabelled"]
+        self.order.set_state(tensors["order"])
+        self.noise.set_state(tensors["noise"])
+        for name in _COUNTED:
+            setattr(self, name, facts[name])
+        for name in _COUNTED_BY_TRAINER:
+            setattr(self.trainer, name, facts[f"trainer.{name}"])
+        self.trainer.history = [Check(*row) for row in facts["history"]]
+        set_global_randomness(State(part("global"), facts["global"]))
+
+    def _rehearse(self, end: float) -> None:
+        """Time two steps and a validation, and count them for the whole of this training."""
+        rules = self.trainer.rules
+        left = end - self.epochs_done
+        batches = self._batches(self.epochs_done + 1 / CHECKS_PER_EPOCH) or [torch.arange(2)]
+        steps = left * (self.trainer.steps_per_epoch if rules.equal_steps else len(batches))
+        self._step(batches[0])
+        began = time.perf_counter()
+        self._step(batches[0])
+        step = time.perf_counter() - began
+        self.validate()
+        check = time.perf_counter() - began - step
+        self.trainer.seconds += steps * step + left * (CHECKS_PER_EPOCH if rules.equal_steps else 1) * check
+        self.epochs_done = end
+
+
+def _copy(network: nn.Module) -> Weights:
+    return {k: v.detach().clone() for k, v in network.state_dict().items()}

@@ -1,0 +1,1 @@
+"""Rows → intervals, tables, pictures, page, gate."""

@@ -1,0 +1,190 @@
+"""Rows and records → pictures; the only importer of seaborn."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+from bench.files.sheets import DPI, three_slices
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from bench.base.arrays import FloatArray
+from bench.reporting import paper
+from bench.reporting.statistics import cells
+from bench.reporting.tables import comparison_title
+from bench.trials.rows import COMPARISON
+from bench.trials.store import Store
+
+LEARNING = "Learning curves: validation loss (pretrained: the autoencoder's first; self_training: thresholds in turn)"
+_MARKERS = "osD^vPX*<>"
+
+
+def write_all(store: Store, rows: pd.DataFrame, folder: Path) -> list[tuple[str, Path]]:
+    """Draw every picture that the rows allow; returns (caption, file), in the order to show them."""
+    sns.set_theme(style="whitegrid", palette="colorblind", font_scale=0.9)
+    records = store.records()
+    pictures = []
+    for comparison, group in rows[rows["status"] == "done"].groupby(COMPARISON, sort=False):
+        title = comparison_title(comparison)
+        end = re.sub(r"[^a-z0-9.]+", "-", title.lower().replace("³", "")).strip("-")
+        chosen = {key: records[key] for key in group["trial"]}
+        for name, caption, figure in (
+            ("accuracy", "Accuracy against labelled part", _accuracy(group, title)),
+            ("confusion", "Confusion matrices, all seeds together", _confusion(chosen, title)),
+            ("learning", LEARNING, _learning(chosen, title)),
+            (
+                "reconstruction",
+                "Original beside reconstruction, three orthogonal slices",
+                _reconstruction(store, chosen, title),
+            ),
+        ):
+            if figure is not None:
+                path = folder / f"{name}-{end}.png"
+                figure.savefig(path, dpi=DPI, bbox_inches="tight")
+                plt.close(figure)
+                pictures.append((f"{caption}: {title}", path))
+    return pictures
+
+
+def _accuracy(rows: pd.DataFrame, title: str) -> Figure | None:
+    table = cells(rows)
+    table = table[table["accuracy"].notna()]
+    if table.empty:
+        return None
+    figure, axes = plt.subplots(figsize=(6.4, 4.4))
+    variants = _ordered(table)
+    for i, (variant, colour) in enumerate(zip(variants, sns.color_palette(n_colors=len(variants)))):
+        line = table[table["variant"] == variant].sort_values("fraction")
+        x = line["fraction"] * (1 + 0.012 * (i - len(variants) / 2))  # side by side, so that no bar hides another
+        y, low, high = (100 * line[c] for c in ("accuracy", "accuracy_low", "accuracy_high"))
+        spread = np.vstack([(y - low).fillna(0), (high - y).fillna(0)])
+        method = line["method"].iloc[0]
+        label = paper.TITLES.get(method, method) + variant.removeprefix(method)
+        axes.errorbar(x, y, spread, color=colour, marker=_MARKERS[i % len(_MARKERS)], capsize=3, label=label)
+    chance = 100 / rows["n_classes"].dropna().iloc[0]
+    axes.axhline(chance, color="grey", linestyle=":", label="chance")
+    axes.set(xscale="log", xlabel="labelled part of the training set in %", ylabel="accuracy on the test set in %")
+    fractions = sorted(table["fraction"].unique())
+    axes.set_xticks(fractions, [f"{f:g}" for f in fractions])
+    axes.minorticks_off()
+    axes.set_ylim(0, 100)
+    seeds = int(table["seeds"].max())
+    axes.set_title(f"{title}\nmean of {seeds} seeds, bars: 95 % t interval" if seeds > 1 else title, fontsize=9)
+    axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1))
+    return figure
+
+
+def _confusion(records: dict[str, dict[str, Any]], title: str) -> Figure | None:
+    sums: dict[tuple[str, float], np.ndarray] = {}
+    names: list[str] = []
+    methods = {}
+    for record in records.values():
+        if record["confusion"]:
+            cell = (record["trial"]["variant"], record["trial"]["fraction"])
+            sums[cell] = sums.get(cell, 0) + np.array(record["confusion"])
+            names, methods[cell[0]] = record["class_names"], record["trial"]["method"]
+    if not sums:
+        return None
+    variants = sorted(methods, key=lambda v: (paper.rank(methods[v]), v))
+    fractions = sorted({fraction for _, fraction in sums})
+    size = (2.6 * len(fractions) + 1.5, 2.5 * len(variants) + 1.2)
+    figure, grid = plt.subplots(len(variants), len(fractions), figsize=size, squeeze=False, layout="constrained")
+    short = [name[:20] for name in names]
+    for i, variant in enumerate(variants):
+        for j, fraction in enumerate(fractions):
+            axes: Axes = grid[i][j]
+            if (variant, fraction) not in sums:
+                axes.set_axis_off()
+                continue
+            counts = sums[variant, fraction]
+            image = axes.imshow(100 * counts / counts.sum(1, keepdims=True), vmin=0, vmax=100, cmap="rocket_r")
+            axes.set_title(f"{variant}, {fraction:g} %", fontsize=8)
+            axes.set_xticks(range(len(short)), short if i == len(variants) - 1 else [], rotation=90, fontsize=6)
+            axes.set_yticks(range(len(short)), short if j == 0 else [], fontsize=6)
+            axes.grid(visible=False)
+    figure.colorbar(image, ax=grid, label="of the true class (row), in %", shrink=0.4)
+    figure.suptitle(f"{title}\nrows: true class, columns: predicted", fontsize=9)
+    return figure
+
+
+def _learning(records: dict[str, dict[str, Any]], title: str) -> Figure | None:
+    curves = [
+        {"variant": r["trial"]["variant"], "fraction": r["trial"]["fraction"], "seed": r["trial"]["seed"]}
+        | {"step": step, "method": r["trial"]["method"], "loss": loss}
+        for r in records.values()
+        for step, _, loss in r["history"]
+    ]
+    if not curves:
+        return None
+    table = pd.DataFrame(curves)
+    table["labelled"] = [f"{f:g} %" if pd.notna(f) else "none" for f in table["fraction"]]
+    variants = _ordered(table)
+    figure, grid = plt.subplots(
+        1, len(variants), figsize=(2.5 * len(variants) + 0.5, 2.7), squeeze=False, layout="constrained"
+    )
+    order = sorted(table["labelled"].unique(), key=lambda text: float(text.removesuffix(" %").replace("none", "0")))
+    colours = dict(zip(order, sns.color_palette(n_colors=len(order))))
+    for axes, variant in zip(grid[0], variants):
+        chosen = table[table["variant"] == variant]
+        present = [label for label in order if label in set(chosen["labelled"])]
+        lines = {"hue": "labelled", "hue_order": present, "palette": colours, "units": "seed", "estimator": None}
+        sns.lineplot(chosen, x="step", y="loss", ax=axes, lw=0.9, **lines)
+        axes.set_title(variant, fontsize=8)
+        axes.set(xlabel="optimiser step", ylabel="validation loss" if axes is grid[0][0] else "")
+        axes.legend(fontsize=6, title="labelled", title_fontsize=6)
+    jumps = "a jump is another loss (pretrained) or another start (self_training)"
+    figure.suptitle(f"{title}\na line a seed; {jumps}", fontsize=9)
+    return figure
+
+
+def _reconstruction(store: Store, records: dict[str, dict[str, Any]], title: str) -> Figure | None:
+    """Rows: classes; columns: the original, then each method at its highest fraction, first seed; three slices each."""
+    chosen: dict[str, tuple[float, str]] = {}
+    for key, record in records.items():
+        trial = record["trial"]
+        fraction = trial["fraction"] or 0.0
+        first = trial["seed"] == min(r["trial"]["seed"] for r in records.values())
+        if first and "mse" in record["scores"] and fraction >= chosen.get(trial["variant"], (-1.0, ""))[0]:
+            chosen[trial["variant"]] = (fraction, key)
+    volumes: dict[str, FloatArray] = {}
+    for variant, (_, key) in chosen.items():
+        found = store.reconstructions(key)
+        if found is not None:
+            volumes[variant] = found
+    if not volumes:
+        return None
+    variants = sorted(volumes, key=lambda v: (v != "autoencoding", v))
+    names = records[chosen[variants[0]][1]]["class_names"]
+    columns = [("original", volumes[variants[0]][:, 0])]
+    columns += [(_with_fraction(v, chosen[v][0]), volumes[v][:, 1]) for v in variants]
+    shape = (len(names), 3 * len(columns))
+    figure, grid = plt.subplots(*shape, figsize=(0.95 * shape[1] + 1.2, 0.98 * shape[0] + 0.9), squeeze=False)
+    for j, (column, parts) in enumerate(columns):
+        for i, volume in enumerate(parts):
+            # The original shares its own grey range; reconstructions, which hold less noise, one each.
+            low, high = np.percentile(volume, [1, 99])
+            three_slices(grid[i][3 * j : 3 * j + 3], volume, low, high, column if i == 0 else None)
+    for i, name in enumerate(names):
+        grid[i][0].set_ylabel(name[:20], fontsize=7, rotation=0, ha="right", va="center")
+    figure.suptitle(title, fontsize=9, y=0.95)
+    figure.subplots_adjust(wspace=0.05, hspace=0.05)
+    return figure
+
+
+def _with_fraction(variant: str, fraction: float) -> str:
+    return f"{variant}, {fraction:g} %" if fraction else variant
+
+
+def _ordered(table: pd.DataFrame) -> list[str]:
+    pairs = set(zip(table["method"], table["variant"]))
+    return [variant for method, variant in sorted(pairs, key=lambda p: (paper.rank(p[0]), p[1]))]

@@ -1,0 +1,95 @@
+"""The results folder's rows → leaderboard, tables, pictures and one page; all of it made anew at each call."""
+
+from __future__ import annotations
+
+import html
+from pathlib import Path
+
+import pandas as pd
+
+from bench.base.files import write_atomically
+from bench.reporting import paper
+from bench.reporting.statistics import cells, paired_differences
+from bench.reporting.tables import Table, accuracy_table, comparison_title, reconstruction_table
+from bench.trials.rows import CELL, COMPARISON
+from bench.trials.store import Store
+
+_STYLE = (
+    "body{font:15px/1.5 system-ui,sans-serif;max-width:75rem;margin:2rem auto;padding:0 1rem}"
+    "table{border-collapse:collapse;margin:1rem 0;font-variant-numeric:tabular-nums}"
+    "th,td{border-bottom:1px solid #ccc;padding:.25rem .6rem;text-align:left}img{max-width:100%}"
+    "div{overflow-x:auto}li{color:#444}"
+)
+
+
+def write(store: Store) -> None:
+    """Write `rows.csv`, `leaderboard.csv`, `differences.csv`, `tables/`, `figures/` and `report.html`."""
+    from bench.reporting import figures
+
+    rows = store.rows()
+    folder = store.folder
+    (folder / "tables").mkdir(exist_ok=True)
+    (folder / "figures").mkdir(exist_ok=True)
+    board = leaderboard(rows)
+    write_atomically(folder / "rows.csv", rows.to_csv(index=False))
+    write_atomically(folder / "leaderboard.csv", board.to_csv(index=False, float_format="%.6g"))
+    write_atomically(folder / "differences.csv", paired_differences(rows).to_csv(index=False, float_format="%.6g"))
+    written = _tables(rows)
+    for table in written:
+        table.write(folder / "tables")
+    pictures = figures.write_all(store, rows, folder / "figures")
+    write_atomically(folder / "report.html", _page(rows, board, written, pictures, folder))
+
+
+def summary(rows: pd.DataFrame) -> str:
+    """Tables 2 and 3 for a terminal."""
+    return "\n\n".join(table.text() for table in _tables(rows))
+
+
+def leaderboard(rows: pd.DataFrame) -> pd.DataFrame:
+    """One line a cell, best first within equal terms and fraction; incomplete cells last, without a rank."""
+    board = cells(rows)
+    board = board[board["fraction"].notna()].drop(columns=["mse_low", "mse_high", "method"])
+    board = board.sort_values([*COMPARISON, "fraction", "rank"], na_position="last")
+    first = [*COMPARISON, "fraction", "rank", "variant", "accuracy", "accuracy_low", "accuracy_high"]
+    first += ["seeds", "seeds_planned", "complete"]
+    return board[first + [c for c in board if c not in first]]
+
+
+def _tables(rows: pd.DataFrame) -> list[Table]:
+    done = rows[rows["status"] == "done"]
+    tables = []
+    if rows["fraction"].notna().any():
+        tables.append(accuracy_table(rows))
+    if done["mse"].notna().any():
+        tables.append(reconstruction_table(rows))
+    return tables
+
+
+def _page(
+    rows: pd.DataFrame, board: pd.DataFrame, tables: list[Table], pictures: list[tuple[str, Path]], folder: Path
+) -> str:
+    parts = [f"<!doctype html><meta charset='utf-8'><title>subtomobench</title><style>{_STYLE}</style>"]
+    parts.append("<h1>subtomobench</h1>")
+    counts = rows["status"].value_counts()
+    parts.append("<p>" + ", ".join(f"{n} trials {html.escape(str(status))}" for status, n in counts.items()) + "</p>")
+    for table in tables:
+        notes = "".join(f"<li>{html.escape(note)}</li>" for note in table.notes)
+        parts.append(f"<h2>{html.escape(table.caption)}</h2><div>{_html(table.body)}</div><ul>{notes}</ul>")
+    for caption, path in pictures:
+        source = html.escape(path.relative_to(folder).as_posix())
+        parts.append(f"<h2>{html.escape(caption)}</h2><img src='{source}' alt='{html.escape(caption)}'>")
+    for comparison, group in board.groupby(COMPARISON, sort=False):
+        shown = group.drop(columns=COMPARISON)
+        parts.append(f"<h2>Leaderboard: {html.escape(comparison_title(comparison))}</h2><div>{_html(shown)}</div>")
+    failed = rows[rows["status"] != "done"]
+    if len(failed):
+        shown = failed[[*CELL, "seed", "status", "error", "trial"]]
+        parts.append(f"<h2>Trials without a score</h2><div>{_html(shown)}</div>")
+    parts.append(f"<p>Beside: Liu et al. 2019, {len(paper.ACCURACY)} methods. <code>rows.csv</code> has every trial, ")
+    parts.append("<code>differences.csv</code> the paired differences between methods.</p>")
+    return "\n".join(parts)
+
+
+def _html(table: pd.DataFrame) -> str:
+    return str(table.to_html(index=False, border=0, escape=True, na_rep="–", float_format=lambda x: f"{x:.4g}"))

@@ -1,0 +1,109 @@
+"""Intervals and paired differences; the only place that makes one."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import stats
+
+from bench.base.seeds import numpy_generator
+from bench.trials.rows import CELL, COMPARISON, SCORES
+
+CONFIDENCE = 0.95
+Values = npt.NDArray[np.float64]
+
+
+class Interval(NamedTuple):
+    """A mean with its 95 % interval; the bounds are NaN where one seed allows none."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+
+def t_interval(values: Values) -> Interval:
+    """Mean over seeds with Student's t interval, ddof = 1."""
+    n = len(values)
+    mean = float(np.mean(values)) if n else math.nan
+    if n < 2:
+        return Interval(mean, math.nan, math.nan, n)
+    half = stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * np.std(values, ddof=1) / math.sqrt(n)
+    return Interval(mean, mean - float(half), mean + float(half), n)
+
+
+def bootstrap_interval(differences: Values) -> Interval:
+    """Mean of paired differences with a percentile bootstrap interval over the pairs (10,000 drawings, fixed seed).
+
+    For six pairs or more: below that it hardly leaves the range of the pairs, and `t_interval` is the honest one.
+    """
+    n = len(differences)
+    mean = float(np.mean(differences)) if n else math.nan
+    if n < 2:
+        return Interval(mean, math.nan, math.nan, n)
+    drawn = numpy_generator(0, "bootstrap").integers(0, n, (10_000, n))
+    means = differences[drawn].mean(1)
+    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return Interval(mean, float(low), float(high), n)
+
+
+def precision(n_test: int, share: float = 0.5) -> float:
+    """Half-width of the 95 % interval that `n_test` volumes allow for an accuracy of `share`: 4.5 points for 480."""
+    return 1.959964 * math.sqrt(share * (1 - share) / n_test)
+
+
+def cells(rows: pd.DataFrame) -> pd.DataFrame:
+    """One line a cell (method × fraction on equal terms): mean and interval of the accuracy, means of the rest.
+
+    Cells with a failed or missing seed are kept, marked incomplete, averaged over the seeds there are, and not ranked.
+    """
+    lines = []
+    for cell, group in rows.groupby(CELL, sort=False, dropna=False):
+        done = group[group["status"] == "done"]
+        accuracy = t_interval(done["accuracy"].dropna().to_numpy(dtype=float))
+        mse = t_interval(done["mse"].dropna().to_numpy(dtype=float))
+        line = dict(zip(CELL, cell))
+        line |= {"method": group["method"].iloc[0], "seeds": len(done), "seeds_planned": len(group)}
+        line |= {"accuracy": accuracy.mean, "accuracy_low": accuracy.low, "accuracy_high": accuracy.high}
+        line |= {"mse": mse.mean, "mse_low": mse.low, "mse_high": mse.high}
+        for name in [s for s in SCORES if s not in ("accuracy", "mse")] + ["training_seconds", "peak_memory_mib"]:
+            line[name] = done[name].astype(float).mean() if len(done) else math.nan
+        lines.append(line)
+    table = pd.DataFrame(lines)
+    table["complete"] = table["seeds"] == table["seeds_planned"]
+    ranked = table[table["complete"] & table["accuracy"].notna()]
+    table["rank"] = ranked.groupby([*COMPARISON, "fraction"])["accuracy"].rank(ascending=False, method="min")
+    table["rank"] = table["rank"].astype("Int64")
+    return table
+
+
+def paired_differences(rows: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy of each method minus each other's on the same split and seed, with a 95 % interval per cell.
+
+    A bootstrap interval over the pairs, or Student's t for fewer than six.
+    """
+    done = rows[(rows["status"] == "done") & rows["accuracy"].notna()]
+    lines = []
+    for cell, group in done.groupby([*COMPARISON, "fraction"], sort=False):
+        wide = group.pivot_table(index="seed", columns="variant", values="accuracy", sort=False)
+        for i, a in enumerate(wide.columns):
+            for b in wide.columns[i + 1 :]:
+                pairs = (wide[a] - wide[b]).dropna().to_numpy(dtype=float)
+                kind = "bootstrap" if len(pairs) >= 6 else "t"
+                interval = bootstrap_interval(pairs) if kind == "bootstrap" else t_interval(pairs)
+                line = dict(zip([*COMPARISON, "fraction"], cell)) | {"method": a, "minus": b}
+                lines.append(
+                    line
+                    | {
+                        "difference": interval.mean,
+                        "low": interval.low,
+                        "high": interval.high,
+                        "pairs": interval.n,
+                        "interval": kind,
+                    }
+                )
+    return pd.DataFrame(lines)

@@ -1,0 +1,179 @@
+"""Rows → Tables 2 and 3 with the paper's numbers beside, as CSV, Markdown and LaTeX."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from bench.base.files import write_atomically
+from bench.learning.protocol import PROTOCOLS
+from bench.reporting import paper
+from bench.reporting.statistics import cells, precision
+from bench.trials.rows import COMPARISON, STATUSES
+
+PAPER_SETS = ("paper's real set", "paper's simulated set")
+_LATEX = str.maketrans({"±": r"$\pm$", "³": r"$^3$", "–": "--", "·": r"$\cdot$", "×": r"$\times$", "≥": r"$\geq$"})
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table to print: text cells, the names of its columns, and the notes that make its numbers readable."""
+
+    name: str
+    caption: str
+    body: pd.DataFrame
+    notes: list[str]
+
+    def text(self) -> str:
+        """For a terminal."""
+        return f"{self.caption}\n\n{self._formatted('simple')}\n\n" + "\n".join(f"  {note}" for note in self.notes)
+
+    def markdown(self) -> str:
+        """For a README or a web page."""
+        return f"**{self.caption}**\n\n{self._formatted('pipe')}\n\n" + "\n".join(f"- {n}" for n in self.notes) + "\n"
+
+    def latex(self) -> str:
+        """For a manuscript; needs the package booktabs."""
+        escaped = self.body.to_latex(index=False, escape=True, caption=None).translate(_LATEX)
+        notes = " ".join(note + "." for note in self.notes)
+        for character in "%_&#":
+            notes = notes.replace(character, "\\" + character)
+        return f"% {self.caption}\n{escaped}% {notes}\n".translate(_LATEX)
+
+    def write(self, folder: Path) -> None:
+        """`name`.csv, .md and .tex."""
+        write_atomically(folder / f"{self.name}.csv", self.body.to_csv(index=False))
+        write_atomically(folder / f"{self.name}.md", self.markdown())
+        write_atomically(folder / f"{self.name}.tex", self.latex())
+
+    def _formatted(self, style: str) -> str:
+        return str(self.body.to_markdown(index=False, tablefmt=style, disable_numparse=True))
+
+
+def comparison_title(comparison: tuple[object, ...]) -> str:
+    """Names the data and the terms: "phantoms 16³ SNR 0.1 · fair (3 epochs, batch 16, 16 filters, data 1a2b3c4d)"."""
+    dataset, protocol, epochs, batch_size, filters, data = comparison
+    return f"{dataset} · {protocol} ({epochs} epochs, batch {batch_size}, {filters} filters, data {data})"
+
+
+def accuracy_table(rows: pd.DataFrame) -> Table:
+    """Table 2: accuracy of each method at each label fraction, by data set and protocol, beside the paper's."""
+    table = cells(rows)
+    table = table[table["fraction"].notna()]
+    variants = sorted(zip(table["method"], table["variant"]), key=lambda v: (paper.rank(v[0]), v[1]))
+    variants = list(dict.fromkeys(variants))
+    body = {"method": [_title(method, variant) for method, variant in variants]}
+    for comparison, group in table.groupby(COMPARISON, sort=False):
+        for fraction in sorted(group["fraction"].unique()):
+            chosen = group[group["fraction"] == fraction].set_index("variant")
+            body[f"{_short(comparison, table)}: {fraction:g} %"] = [
+                _percent(chosen.loc[variant]) if variant in chosen.index else "–" for _, variant in variants
+            ]
+    for i, name in enumerate(PAPER_SETS):
+        for j, fraction in enumerate(paper.FRACTIONS):
+            body[f"{name}: {fraction:g} %"] = [
+                f"{paper.ACCURACY[m][i][j]:.2f}" if m in paper.ACCURACY and m == v else "–" for m, v in variants
+            ]
+    caption = "Table 2. Accuracy in % on the test set, by labelled part of the training set"
+    return Table("table2", caption, pd.DataFrame(body), _notes(rows, "accuracy"))
+
+
+def reconstruction_table(rows: pd.DataFrame) -> Table:
+    """Table 3: reconstruction MSE on the test set, by data set and protocol, beside the paper's."""
+    table = cells(rows)
+    table = table[table["mse"].notna()]
+    lines = {(row["method"], row["variant"], row["fraction"]) for _, row in table.iterrows()}
+    ordered = sorted(
+        {(m, v, None if pd.isna(f) else float(f)) for m, v, f in lines},
+        key=lambda line: (line[0] != "autoencoder", line[0] != "autoencoding", line[1], line[2] or 0.0),
+    )
+    body = {"method": [_title(m, v) + ("" if f is None else f", {f:g} % labelled") for m, v, f in ordered]}
+    for comparison, group in table.groupby(COMPARISON, sort=False):
+        column = []
+        for _, variant, fraction in ordered:
+            same = group["fraction"].isna() if fraction is None else group["fraction"] == fraction
+            chosen = group[same & (group["variant"] == variant)]
+            column.append(_error(chosen.iloc[0]) if len(chosen) else "–")
+        body[_short(comparison, table)] = column
+    for i, name in enumerate(PAPER_SETS):
+        values = [paper.RECONSTRUCTION.get((m, f)) if m == v else None for m, v, f in ordered]
+        body[name] = [f"{value[i]:.4f}" if value else "–" for value in values]
+    caption = "Table 3. Reconstruction error (mean squared, voxels scaled to variance 1) on the test set"
+    notes = _notes(rows, "mse") + ["the paper does not state the scale of its voxels: compare within a column only"]
+    return Table("table3", caption, pd.DataFrame(body), notes)
+
+
+def status_grid(rows: pd.DataFrame) -> str:
+    """How many seeds of each method and fraction are done, and what became of the others; for a terminal."""
+    parts = []
+    for comparison, group in rows.groupby(COMPARISON, sort=False):
+        columns = {"no labels" if pd.isna(f) else f"{f:g} %": f for f in sorted(group["fraction"].unique())}
+        body = []
+        for variant, ours in group.groupby("variant"):
+            line = [variant]
+            for fraction in columns.values():
+                statuses = ours[ours["fraction"].isna() if pd.isna(fraction) else ours["fraction"] == fraction][
+                    "status"
+                ]
+                others = statuses[statuses != "done"].value_counts()
+                text = f"{(statuses == 'done').sum()} of {len(statuses)} done" if len(statuses) else "–"
+                line.append(", ".join([text, *(f"{n} {status}" for status, n in others.items())]))
+            body.append(line)
+        table = pd.DataFrame(body, columns=["method", *columns])
+        parts.append(comparison_title(comparison))
+        parts.append(str(table.to_markdown(index=False, tablefmt="simple", disable_numparse=True)))
+    counts = rows["status"].value_counts()
+    parts.append(f"{len(rows)} trials: " + ", ".join(f"{counts[s]} {s}" for s in STATUSES if s in counts))
+    return "\n\n".join(parts)
+
+
+def _short(comparison: tuple[object, ...], table: pd.DataFrame) -> str:
+    """The data set and protocol, and the sizes too where the table holds two comparisons of that name."""
+    alike = table[(table["dataset"] == comparison[0]) & (table["protocol"] == comparison[1])]
+    if len(alike[COMPARISON].drop_duplicates()) > 1:
+        return comparison_title(comparison)
+    return f"{comparison[0]} · {comparison[1]}"
+
+
+def _title(method: str, variant: str) -> str:
+    return paper.TITLES.get(method, method) + variant.removeprefix(method)
+
+
+def _percent(cell: pd.Series) -> str:
+    text = f"{100 * cell['accuracy']:.1f}"
+    if not math.isnan(cell["accuracy_low"]):
+        text += f" ± {100 * (cell['accuracy_high'] - cell['accuracy']):.1f}"
+    return _marked(text, cell)
+
+
+def _error(cell: pd.Series) -> str:
+    text = f"{cell['mse']:.4f}"
+    if not math.isnan(cell["mse_low"]):
+        text += f" ± {cell['mse_high'] - cell['mse']:.4f}"
+    return _marked(text, cell)
+
+
+def _marked(text: str, cell: pd.Series) -> str:
+    if cell["seeds"] == 0:
+        return f"none of {cell['seeds_planned']} seeds"
+    return text if cell["complete"] else f"{text} ({cell['seeds']} of {cell['seeds_planned']} seeds)"
+
+
+def _notes(rows: pd.DataFrame, score: str) -> list[str]:
+    notes = []
+    for comparison, group in rows.groupby(COMPARISON, sort=False):
+        protocol = str(comparison[1])
+        seeds = group["seed"].nunique()
+        text = f"{comparison_title(comparison)}: {seeds} seed{'s' if seeds > 1 else ''}"
+        text += "; ± is the half-width of the 95 % t interval over seeds (ddof = 1)" if seeds > 1 else "; no interval"
+        text += f"; checkpoint by {PROTOCOLS[protocol].selection}"
+        n_test = group["n_test"].dropna()
+        if score == "accuracy" and len(n_test):
+            points = 100 * precision(int(n_test.iloc[0]))
+            text += f"; {int(n_test.iloc[0])} test volumes allow ±{points:.1f} points at 50 %"
+        notes.append(text)
+    published = "one run, interval not stated; their data sets are not public and not those of the other columns"
+    return [*notes, f"the paper's columns: Liu et al. 2019, {published}"]

@@ -1,0 +1,1 @@
+"""A request → trials → results on disk."""

@@ -1,0 +1,281 @@
+"""The result store: one folder a trial, one status, rows; the only place that knows how results lie on disk."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import platform
+import re
+import shutil
+import time
+from dataclasses import asdict, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from filelock import FileLock, Timeout
+from safetensors.torch import load, save
+
+from bench import __version__
+from bench.base.arrays import FloatArray
+from bench.base.errors import BenchError
+from bench.base.files import bytes_digest, digest, write_atomically
+from bench.trials.rows import CELL, COUNTS, SCORES, printable, row_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from bench.trials.trial import Result, Trial
+
+FORMAT = 2
+_BEGUN = "begun"
+
+
+class Store:
+    """A results folder. `rows.csv`, tables and pictures in it are made from `plan.json` and `trials/` alone."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open a folder that holds results; raises BenchError where it holds none or another version's."""
+        self.folder = folder.absolute()
+        marker = self.folder / "store.json"
+        if not marker.is_file():
+            raise BenchError(f"{folder}: no results here; name the --out folder of a bench run")
+        try:
+            found = json.loads(marker.read_text())
+            written_by = f"version {found['version']} (format {found['format']})"
+            known = found["format"] == FORMAT and found["version"] == __version__
+        except (ValueError, KeyError, TypeError) as error:
+            raise BenchError(f"{marker}: damaged ({error}); choose another --out") from error
+        if not known:
+            raise BenchError(
+                f"{folder}: written by subtomobench {written_by}, this is {__version__} (format {FORMAT}); "
+                f"choose another --out or use that version"
+            )
+
+    @staticmethod
+    def create(folder: Path) -> Store:
+        """Open a results folder, made where there is none; raises BenchError for a folder of other things."""
+        if folder.exists() and not folder.is_dir():
+            raise BenchError(f"--out {folder}: is a file; name a folder")
+        if not (folder / "store.json").exists():
+            if folder.exists() and any(not p.name.startswith(".store.json.") for p in folder.iterdir()):
+                raise BenchError(f"--out {folder}: holds other files; name a new or empty folder")
+            folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(folder / "store.json", json.dumps({"format": FORMAT, "version": __version__}))
+        return Store(folder)
+
+    def lock(self) -> FileLock:
+        """Keeps a second `bench run` off this folder; raises BenchError where one is at work."""
+        lock = FileLock(self.folder / ".lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise BenchError(
+                f"{self.folder}: another bench run is at work here; wait, or choose another --out"
+            ) from error
+        return lock
+
+    @property
+    def cache_folder(self) -> Path:
+        """Data sets and shared trainings; may be deleted, and is made again."""
+        return self.folder / "cache"
+
+    def plan(self, trials: list[Trial]) -> None:
+        """Remember these trials beside those that have ended; one that never runs shows as missing.
+
+        A trial that ended under other code than one of these, and is the same in all else, counts no more.
+        """
+        last = {trial.key(): asdict(trial) for trial in trials}
+        renewed = {_but_for_code(trial) for trial in last.values()}
+        kept = {
+            key: trial
+            for key, trial in self._planned().items()
+            if self.read(key) is not None and _but_for_code(trial) not in renewed
+        }
+        write_atomically(self.folder / "plan.json", json.dumps(kept | last, indent=1))
+
+    def last_planned(self) -> str:
+        """The fingerprint of the data of the last `bench run` here."""
+        planned = self._planned()
+        return str(list(planned.values())[-1]["fingerprint"]) if planned else ""
+
+    def request(self, options: dict[str, Any] | None = None) -> dict[str, Any]:
+        """The options of the last `bench run` here, written where given."""
+        path = self.folder / "request.json"
+        if options is not None:
+            write_atomically(path, json.dumps(options, indent=1))
+        if not path.is_file():
+            raise BenchError(f"{self.folder}: no run to resume here; start one without --resume")
+        return _read_json(path)
+
+    def home(self, key: str) -> Path:
+        """The folder of a trial."""
+        return self.folder / "trials" / key
+
+    def read(self, key: str) -> dict[str, Any] | None:
+        """A trial's record; None where it has not ended, or where what it left is not what it wrote."""
+        path = self.home(key) / "result.json"
+        try:
+            record: dict[str, Any] = json.loads(path.read_text())
+            return record if record.pop("checksum") == digest(record) and record["key"] == key else None
+        except (FileNotFoundError, ValueError, KeyError, AttributeError, TypeError):
+            return None
+
+    def status(self, trial: Trial) -> str:
+        """One of STATUSES."""
+        record = self.read(trial.key())
+        return "missing" if record is None else str(record["status"])
+
+    def begin(self, trial: Trial) -> None:
+        """Count an attempt at a trial."""
+        self.home(trial.key()).mkdir(parents=True, exist_ok=True)
+        self.note(trial, f"{_BEGUN} by process {os.getpid()} on {platform.node()}")
+
+    def note(self, trial: Trial, text: str) -> None:
+        """A line in the trial's log."""
+        with (self.home(trial.key()) / "log.txt").open("a") as file:
+            file.write(f"{_now()} {text}\n")
+
+    def attempts(self, key: str) -> int:
+        """How often a trial was begun."""
+        return len(self._begun(key))
+
+    def process(self, trial: Trial) -> int | None:
+        """Id of the process that began a trial last; None where none did."""
+        begun = self._begun(trial.key())
+        return begun[-1] if begun else None
+
+    def _begun(self, key: str) -> list[int]:
+        path = self.home(key) / "log.txt"
+        text = path.read_text(errors="replace") if path.is_file() else ""
+        return [int(pid) for pid in re.findall(rf" {_BEGUN} by process (\d+) ", text)]
+
+    def checkpoints(self, trial: Trial) -> Path:
+        """Where a trial keeps how far it is, until it is done."""
+        return self.home(trial.key()) / "checkpoint"
+
+    def dump(self, trial: Trial) -> Path:
+        """Where a trial that takes too long says what it was doing."""
+        return self.home(trial.key()) / "timeout.txt"
+
+    def write(self, trial: Trial, result: Result, device: str) -> None:
+        """Write a trial's folder; `result.json` comes last, whole or not at all."""
+        folder = self.home(trial.key())
+        folder.mkdir(parents=True, exist_ok=True)
+        record = asdict(replace(result, weights=None, reconstructions=None))
+        files = {}
+        if result.weights is not None:
+            files["weights.safetensors"] = save({k: v.contiguous() for k, v in result.weights.items()})
+        if result.reconstructions is not None:
+            np.save(buffer := io.BytesIO(), result.reconstructions)
+            files["reconstructions.npy"] = buffer.getvalue()
+        if text := record.pop("traceback"):
+            files["traceback.txt"] = text.encode(errors="replace")
+        for name, content in files.items():
+            write_atomically(folder / name, content)
+        for name in {"weights.safetensors", "reconstructions.npy", "traceback.txt"} - {*files}:
+            (folder / name).unlink(missing_ok=True)
+        del record["weights"], record["reconstructions"]
+        record["files"] = {name: bytes_digest(content) for name, content in files.items()}
+        record["costs"]["attempts"] = self.attempts(trial.key())
+        record["error"] = printable(record["error"])
+        record |= {"key": trial.key(), "trial": asdict(trial)}
+        record["device"] = device
+        record["host"] = platform.node()
+        record["finished"] = _now()
+        record["versions"] = {"subtomobench": __version__, "python": platform.python_version()}
+        record["versions"] |= {name: version(name) for name in ("torch", "numpy", "ray")}
+        record = json.loads(json.dumps(record))
+        write_atomically(folder / "result.json", json.dumps(record | {"checksum": digest(record)}, indent=1))
+        if result.status == "done":
+            shutil.rmtree(self.checkpoints(trial), ignore_errors=True)
+
+    def weights(self, key: str) -> dict[str, Tensor]:
+        """The network that a trial's validation chose; raises BenchError where it kept none, or another."""
+        content = self._kept(key, "weights.safetensors")
+        if content is None:
+            path = self.home(key) / "weights.safetensors"
+            raise BenchError(f"{path}: not there, or not what the trial wrote; delete {path.parent} and run it again")
+        return load(content)
+
+    def reconstructions(self, key: str) -> FloatArray | None:
+        """(classes, 2, d, h, w): one test volume a class and its reconstruction; None where there are none."""
+        content = self._kept(key, "reconstructions.npy")
+        return None if content is None else np.load(io.BytesIO(content))
+
+    def _kept(self, key: str, name: str) -> bytes | None:
+        path, record = self.home(key) / name, self.read(key)
+        if record is None or not path.is_file():
+            return None
+        content = path.read_bytes()
+        return content if bytes_digest(content) == record["files"].get(name) else None
+
+    def records(self) -> dict[str, dict[str, Any]]:
+        """Key → record of every planned trial; one that has not ended has the status "missing"."""
+        planned = self._planned()
+        if not planned:
+            raise BenchError(f"{self.folder}: no trial was planned here; start one with bench run --out {self.folder}")
+        records: dict[str, dict[str, Any]] = {}
+        for key, trial in planned.items():
+            records[key] = self.read(key) or {"status": "missing", "trial": trial}
+        return records
+
+    def rows(self) -> pd.DataFrame:
+        """One row a planned trial; results/README.md says what each column means."""
+        rows = [row_of(key, record) for key, record in self.records().items()]
+        by = [*CELL, "seed"]
+        whole = dict.fromkeys([c for c in COUNTS if c.startswith("n_")] + ["optimiser_steps", "attempts"], "Int64")
+        table = pd.DataFrame(rows).astype({"fraction": "float64"} | whole)
+        return table.sort_values(by, kind="stable", ignore_index=True)
+
+    def busy(self) -> bool:
+        """Whether a `bench run` is at work here."""
+        try:
+            self.lock().release()
+        except BenchError:
+            return True
+        except OSError:  # a folder that nobody may write to
+            return False
+        return False
+
+    def _planned(self) -> dict[str, Any]:
+        path = self.folder / "plan.json"
+        planned = _read_json(path) if path.is_file() else {}
+        if odd := [key for key in planned if not re.fullmatch("[0-9a-f]{16}", key)]:  # it becomes a path
+            raise BenchError(f"{path}: '{odd[0]}' is no trial; delete {path.name}, and run again")
+        return planned
+
+
+def _but_for_code(trial: dict[str, Any]) -> str:
+    return digest({name: value for name, value in trial.items() if name != "code"})
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def read_rows(path: Path) -> pd.DataFrame:
+    """Rows of a results folder, or of a `rows.csv` by itself; raises BenchError where it is neither."""
+    if path.is_dir():
+        return Store(path).rows()
+    try:
+        rows = pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise BenchError(f"{path}: cannot be read as rows ({error}); name a results folder or its rows.csv") from error
+    lacking = [c for c in [*CELL, "seed", "status", "split", "n_test", *SCORES] if c not in rows]
+    if lacking:
+        raise BenchError(f"{path}: lacks the columns {', '.join(lacking)}; name a rows.csv that bench wrote")
+    return rows
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text())
+        if not isinstance(found, dict):
+            raise ValueError("no JSON object")
+    except ValueError as error:
+        raise BenchError(f"{path}: damaged ({error}); delete it, and what it held runs again") from error
+    return found
