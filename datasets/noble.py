@@ -50,7 +50,7 @@ class Noble(Dataset):
     folder_hint = "add --data DIR; docs/real-data.md tells how the set is made from seven EMPIAR entries"
 
     per_class: int = 400  # the first so many of each class; the paper's were chosen by hand
-    test_share: float = 0.5  # the paper's 1,400 of 2,800
+    test_fraction: float = 0.5  # the paper's 1,400 of 2,800
 
     def sources(self) -> list[Path]:
         """The description of each extracted set, or every box."""

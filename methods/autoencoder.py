@@ -33,11 +33,11 @@ class Autoencoder(Method):
         """Train for the whole budget, once a seed."""
         return self.trained(data, trainer)
 
-    def trained(self, data: TrainingData, trainer: Trainer, share: float = 1.0) -> AutoencoderNetwork:
+    def trained(self, data: TrainingData, trainer: Trainer, fraction: float = 1.0) -> AutoencoderNetwork:
         """This seed's one autoencoder, as validation chose it from the whole of its run (share 1) or its first half."""
         network = trainer.initialise(self.build(trainer.backbone), "autoencoder")
-        stages = trainer.shared("autoencoder", lambda own: self._stages(network, data, own), share)
-        stage = "whole." if share == 1 else "half."
+        stages = trainer.shared("autoencoder", lambda own: self._stages(network, data, own), fraction)
+        stage = "whole." if fraction == 1 else "half."
         network.load_state_dict({k.removeprefix(stage): v for k, v in stages.items() if k.startswith(stage)})
         return network.eval()
 

@@ -31,5 +31,7 @@ class Autoencoding(Method):
         code = network.encoder.code(features)  # (b, 128)
         error = (network.decoder(code) - batch.volumes).square().flatten(1).mean(1)  # (b,)
         logits = network.classifier(features)  # unlabelled volumes pass too, so that BatchNorm sees them
-        naming = F.cross_entropy(logits, batch.labels, ignore_index=UNLABELLED, reduction="none")  # 0 if unlabelled
-        return torch.mean(self.alpha * error + self.beta * naming + sparsity(code))
+        cross_entropy = F.cross_entropy(
+            logits, batch.labels, ignore_index=UNLABELLED, reduction="none"
+        )  # 0 if unlabelled
+        return torch.mean(self.alpha * error + self.beta * cross_entropy + sparsity(code))

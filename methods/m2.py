@@ -57,14 +57,14 @@ class M2(Method):
         minus_l = log_p_x - math.log(n_classes) - kl  # −L(x, y), Eq. 6, with uniform p(y)
         minus_u = (log_q[hidden].exp() * (minus_l[len(known) :].view(-1, n_classes) - log_q[hidden])).sum(1)  # Eq. 7
         bounds = -(minus_l[: len(known)].sum() + minus_u.sum()) / len(batch.labels)  # Eq. 8
-        naming = -log_q[known, batch.labels[known]].sum() / max(1, len(known))
+        cross_entropy = -log_q[known, batch.labels[known]].sum() / max(1, len(known))
         if isinstance(network, VoxelM2):
-            return bounds / network.n_voxels + self.alpha_on_voxels * naming
-        return bounds + self.alpha * naming  # Eq. 9
+            return bounds / network.n_voxels + self.alpha_on_voxels * cross_entropy
+        return bounds + self.alpha * cross_entropy  # Eq. 9
 
     def fit(self, data: TrainingData, trainer: Trainer) -> nn.Module:
         """Train M2 on the voxels or, in the stack, M1 first and M2 on its features."""
-        if trainer.rules.equal_steps:
+        if trainer.protocol.equal_steps:
             return super().fit(data, trainer)
         return self._fit_stack(data, trainer)
 
@@ -72,7 +72,7 @@ class M2(Method):
         """M2 on the voxels or the stack, as the weights tell."""
         if "m2.q_y.0.weight" not in weights:
             return super().restore(backbone, weights)
-        stack = Stack(M1(backbone.side), FeatureM2(backbone.n_classes, len(weights["m2.q_y.0.weight"])))
+        stack = Stack(M1(backbone.box), FeatureM2(backbone.n_classes, len(weights["m2.q_y.0.weight"])))
         stack.load_state_dict(weights)
         return stack
 
@@ -81,7 +81,7 @@ class M2(Method):
 
         Kingma's code draws M1's features anew in each epoch; here they are M1's means, as when it predicts.
         """
-        m1 = trainer.initialise(M1(trainer.backbone.side), "m1")
+        m1 = trainer.initialise(M1(trainer.backbone.box), "m1")
         unlabelled = data.without_labels()
         weights = trainer.shared("m1", lambda own: dict(own.start(m1, M1.loss, unlabelled, "m1").finish().best_weights))
         m1.load_state_dict(weights)
@@ -104,7 +104,7 @@ class VoxelM2(nn.Module):
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
         self.n_classes = backbone.n_classes
-        self.n_voxels = backbone.side**3
+        self.n_voxels = backbone.box**3
         self.encoder = backbone.encoder()
         self.classifier = backbone.classifier()
         self.to_latent = nn.Linear(CODE_SIZE + backbone.n_classes, 2 * LATENT_SIZE)
@@ -187,11 +187,11 @@ class FeatureM2(nn.Module):
 class M1(nn.Module):
     """The variational autoencoder below M2: two layers of 500 softplus units each way, 50 latent units."""
 
-    def __init__(self, side: int) -> None:
+    def __init__(self, box: int) -> None:
         super().__init__()
-        self.side = side
-        self.q_z = _perceptron(side**3, 2 * LATENT_SIZE)
-        self.p_x = _perceptron(LATENT_SIZE, side**3)
+        self.box = box
+        self.q_z = _perceptron(box**3, 2 * LATENT_SIZE)
+        self.p_x = _perceptron(LATENT_SIZE, box**3)
 
     def features(self, volumes: Tensor) -> Tensor:
         """Mean of q(z|x), (b, 50)."""

@@ -33,7 +33,7 @@ class Pretrained(Method):
         autoencoder a seed serves all fractions. Where steps are equal for all methods, the autoencoder's first half
         and a fine-tuning of the other half make up the budget.
         """
-        before, after = (trainer.first_half, 1 - trainer.first_half) if trainer.rules.equal_steps else (1.0, 1.0)
+        before, after = (trainer.first_half, 1 - trainer.first_half) if trainer.protocol.equal_steps else (1.0, 1.0)
         autoencoder = Autoencoder().trained(data, trainer, before)
         network = trainer.initialise(self.build(trainer.backbone))
         network.encoder.convolutions.load_state_dict(autoencoder.encoder.convolutions.state_dict())

@@ -40,7 +40,7 @@ class RimNetwork(ClassifierNetwork):
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__(backbone)
-        n = backbone.side
+        n = backbone.box
         along = torch.arange(n) - (n - 1) / 2
         radius = (along[:, None, None] ** 2 + along[:, None] ** 2 + along**2).sqrt()
         self.register_buffer("rim", radius > n / 2, persistent=False)
@@ -51,9 +51,9 @@ class RimNetwork(ClassifierNetwork):
         Else the rim would tell of the inside: a box normalised as a whole has a dark rim about a bright particle.
         """
         outside = volumes[..., self.rim]  # (b, 1, voxels)
-        deviation, mean = torch.std_mean(outside, dim=-1, keepdim=True)
+        std, mean = torch.std_mean(outside, dim=-1, keepdim=True)
         shown = torch.zeros_like(volumes)
-        shown[..., self.rim] = (outside - mean) / deviation.clamp(min=1e-6)
+        shown[..., self.rim] = (outside - mean) / std.clamp(min=1e-6)
         return shown
 
     def logits(self, volumes: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Self-trained 3D-CNN: the supervised classifier, taught further by its own confident answers."""
+"""Self-trained 3D-CNN: the supervised classifier, trained further on its own confident answers (pseudo-labels)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bench.learning.training import Run, Trainer
 
 @dataclass(frozen=True)
 class SelfTraining(Method):
-    """Adopt the classifier's own confident answers as labels (Liu et al. 2019, Section 4.2)."""
+    """Pseudo-labels: the classifier's own confident answers join the labels (Liu et al. 2019, Section 4.2)."""
 
     thresholds: tuple[float, ...] = (0.6, 0.95)  # the paper's two; validation chooses one
 
@@ -26,7 +26,7 @@ class SelfTraining(Method):
         return ClassifierNetwork(backbone)
 
     def loss(self, network: ClassifierNetwork, batch: Batch) -> Tensor:
-        """Cross-entropy over given and adopted labels, Eq. 2."""
+        """Cross-entropy over labels and pseudo-labels, Eq. 2."""
         return F.cross_entropy(network.logits(batch.volumes), batch.labels)
 
     def fit(self, data: TrainingData, trainer: Trainer) -> nn.Module:
@@ -36,25 +36,25 @@ class SelfTraining(Method):
         thresholds share, then an equal part for each.
         """
         network = trainer.initialise(self.build(trainer.backbone))
-        share = 1 / (1 + len(self.thresholds)) if trainer.rules.equal_steps else 1.0
-        start = trainer.start(network, self.loss, data.labelled(), share=share)
-        if trainer.rules.equal_steps:
+        fraction = 1 / (1 + len(self.thresholds)) if trainer.protocol.equal_steps else 1.0
+        start = trainer.start(network, self.loss, data.labelled(), fraction=fraction)
+        if trainer.protocol.equal_steps:
             start.finish()
-        runs = [self._adopt(start.fork(f"threshold {t:g}", share), data, t) for t in self.thresholds]
+        runs = [self._train(start.fork(f"threshold {t:g}", fraction), data, t) for t in self.thresholds]
         return min(runs, key=lambda run: run.best_loss).best()
 
-    def _adopt(self, run: Run[ClassifierNetwork], data: TrainingData, threshold: float) -> Run[ClassifierNetwork]:
-        if not run.trainer.rules.equal_steps:  # else it has learnt already
+    def _train(self, run: Run[ClassifierNetwork], data: TrainingData, threshold: float) -> Run[ClassifierNetwork]:
+        if not run.trainer.protocol.equal_steps:  # else it has learnt already
             run.advance()
         while not run.over():
-            run.train_on(self._adopted(run, data, threshold))
+            run.train_on(self._pseudo_labelled(run, data, threshold))
             run.advance()
         return run
 
     @torch.inference_mode()
-    def _adopted(self, run: Run[ClassifierNetwork], data: TrainingData, threshold: float) -> TrainingData:
-        """The labelled volumes and those of the hidden ones that the classifier is sure of now."""
+    def _pseudo_labelled(self, run: Run[ClassifierNetwork], data: TrainingData, threshold: float) -> TrainingData:
+        """The labelled volumes, and each unlabelled one that the classifier is now sure of, with that pseudo-label."""
         hidden = (data.labels == UNLABELLED).nonzero().flatten()
-        score, answer = in_batches(run.network.eval().logits, data.volumes.only(hidden)).softmax(1).max(1)
-        sure = score > threshold
+        confidence, answer = in_batches(run.network.eval().logits, data.volumes.only(hidden)).softmax(1).max(1)
+        sure = confidence > threshold
         return replace(data, labels=data.labels.index_put((hidden[sure],), answer[sure])).labelled()

@@ -40,5 +40,5 @@ def plain_joint_loss(network: AutoencodingNetwork, batch: Batch) -> Tensor:
     code = network.encoder.code(features)
     error = (plain_decode(network, code) - batch.volumes).square().flatten(1).mean(1)
     logits = network.classifier(features)
-    naming = F.cross_entropy(logits, batch.labels, ignore_index=UNLABELLED, reduction="none")
-    return torch.mean(error + naming + sparsity(code))
+    cross_entropy = F.cross_entropy(logits, batch.labels, ignore_index=UNLABELLED, reduction="none")
+    return torch.mean(error + cross_entropy + sparsity(code))

@@ -159,7 +159,9 @@ def test_a_run_leaves_rows_leaderboard_tables_and_pictures(finished: Path) -> No
     assert len(rows) == 6 * 2 + 1
     assert (rows["status"] == "done").all()
     board = pd.read_csv(finished / "leaderboard.csv")
-    assert sorted(board["rank"]) == sorted(board.groupby("fraction")["accuracy"].rank(ascending=False, method="min"))
+    assert sorted(board["rank"]) == sorted(
+        board.groupby("labelled_percent")["accuracy"].rank(ascending=False, method="min")
+    )
     for name in ("table2", "table3"):
         for end in ("csv", "md", "tex"):
             assert (finished / "tables" / f"{name}.{end}").stat().st_size > 100

@@ -56,7 +56,7 @@ def test_delivers_labelled_finite_cubes(dataset: Dataset) -> None:
     made = dataset.load()
     assert made.volumes.dtype == np.float32
     assert np.isfinite(made.volumes).all()
-    assert made.side == made.volumes.shape[1]
+    assert made.box == made.volumes.shape[1]
     assert set(made.labels) == set(range(len(made.class_names)))
     assert made.voxel_size_in_angstroms > 0
 
@@ -164,7 +164,7 @@ def test_boxes_that_are_no_cubes_are_refused(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         volume.write(tmp_path / name / "1.mrc", np.ones((8, 8, 12), np.float32), 1.0)
     with pytest.raises(BenchError, match="cubes"):
-        _ = replace(registry.dataset("folder"), folder=tmp_path).load().side
+        _ = replace(registry.dataset("folder"), folder=tmp_path).load().box
 
 
 def test_simulated_refuses_a_box_that_is_too_small(structures: Path) -> None:
@@ -213,4 +213,4 @@ def test_noble_says_what_to_get_and_keeps_tomograms_apart(tmp_path: Path, rng: n
     assert made.counts().tolist() == [4] * 7
     assert made.tomogram_ids is not None
     assert len(set(made.tomogram_ids)) == 21  # "a" of one deposition is not "a" of another
-    assert noble.test_share == 0.5
+    assert noble.test_fraction == 0.5

@@ -23,7 +23,7 @@ def rows(request: pytest.FixtureRequest, tmp_path: Path) -> np.ndarray:
 def test_rows_come_normalised_with_a_channel(rows: np.ndarray) -> None:
     which = torch.tensor([7, 0, 7])
     expected = (VOLUMES[[7, 0, 7]] - np.float32(3)) / np.float32(2)
-    got = Feed(rows, mean=3.0, deviation=2.0)[which]
+    got = Feed(rows, mean=3.0, std=2.0)[which]
     assert got.shape == (3, 1, 4, 5, 6)
     assert np.array_equal(got[:, 0].numpy(), expected)
 
@@ -48,9 +48,9 @@ def test_features_pass_without_a_channel() -> None:
 
 def test_moments_are_numpy_s(rows: np.ndarray) -> None:
     indices = np.arange(3, 299, 2)
-    mean, deviation = Feed(rows).only(torch.from_numpy(indices)).moments()
+    mean, std = Feed(rows).only(torch.from_numpy(indices)).moments()
     assert mean == pytest.approx(VOLUMES[indices].mean(dtype=np.float64), rel=1e-12)
-    assert deviation == pytest.approx(VOLUMES[indices].std(dtype=np.float64), rel=1e-10)
+    assert std == pytest.approx(VOLUMES[indices].std(dtype=np.float64), rel=1e-10)
 
 
 def test_moments_of_equal_voxels_are_exact() -> None:

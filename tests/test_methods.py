@@ -262,7 +262,7 @@ def test_pretrained_starts_from_the_autoencoder_that_is_reported(
 
 
 @pytest.mark.parametrize("epochs", [1, 3])
-def test_self_training_learns_from_adopted_labels_under_fair(
+def test_self_training_learns_from_pseudo_labels_under_fair(
     epochs: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from bench.learning.training import Run
@@ -280,7 +280,7 @@ def test_self_training_learns_from_adopted_labels_under_fair(
     assert trained_on == [24] * epochs + [48] * epochs + [24] * epochs
 
 
-def test_self_training_adopts_only_confident_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_confident_answers_become_pseudo_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from bench.learning.training import Run
 
     sizes: list[int] = []

@@ -74,7 +74,7 @@ def _rows(accuracies: dict[str, list[float | None]]) -> pd.DataFrame:
             row |= {
                 "method": variant,
                 "variant": variant,
-                "fraction": 5.0,
+                "labelled_percent": 5.0,
                 "seed": seed,
                 "accuracy": accuracy,
                 "mse": None,

@@ -41,27 +41,27 @@ def _trained(store: Store, trial: Trial, runtime: Runtime) -> str:
 
 @pytest.mark.parametrize("protocol", ["fair", "paper"])
 @pytest.mark.parametrize("method", ["autoencoding", "m2", "self_training", "rim"])
-def test_it_names_the_test_set_as_the_trial_did(
+def test_it_classifies_the_test_set_as_the_trial_did(
     method: str, protocol: str, make_trial: MakeTrial, runtime: Runtime, store: Store, tiny: Subtomograms
 ) -> None:
     trial = make_trial(method, protocol=protocol)
     key = _trained(store, trial, runtime)
     predictor, test = predict.load(store, key), split_of(trial, tiny).test
-    named = predictor.name(predictor.feed(np.array(tiny.volumes[test])))
+    classified = predictor.classify(predictor.feed(np.array(tiny.volumes[test])))
     confusion = np.zeros((8, 8), dtype=int)
-    np.add.at(confusion, (tiny.labels[test], [p.number - 1 for p in named]), 1)
+    np.add.at(confusion, (tiny.labels[test], [p.number - 1 for p in classified]), 1)
     record = store.read(key)
     assert record is not None
     assert confusion.tolist() == record["confusion"]
-    assert [p.name for p in named] == [tiny.class_names[p.number - 1] for p in named]
-    assert all(1 / 8 <= p.probability <= 1 and 1 / 8 - 1e-9 <= p.confidence <= 1 for p in named)
+    assert [p.name for p in classified] == [tiny.class_names[p.number - 1] for p in classified]
+    assert all(1 / 8 <= p.probability <= 1 and 1 / 8 - 1e-9 <= p.confidence <= 1 for p in classified)
     assert record["calibration"]["validation_labels"] == record["counts"]["n_validation_labelled"]
 
 
 def test_the_trial_is_chosen_by_validation_not_by_its_test(
     make_trial: MakeTrial, runtime: Runtime, store: Store
 ) -> None:
-    trials = [make_trial(seed=seed) for seed in range(2)] + [make_trial("rim"), make_trial(fraction=10.0)]
+    trials = [make_trial(seed=seed) for seed in range(2)] + [make_trial("rim"), make_trial(labelled_percent=10.0)]
     for trial, (nll, accuracy) in zip(trials, [(0.5, 0.1), (0.9, 0.9), (0.1, 0.99), (0.2, 0.99)]):
         result = run(trial, runtime)
         result.calibration["validation_nll"], result.scores["accuracy"] = nll, accuracy
@@ -148,10 +148,10 @@ def test_star_in_star_out(bench: Bench, tmp_path: Path, rng: np.random.Generator
     assert boxes["predicted_class"].tolist() == said[:6].tolist()
 
 
-def test_boxes_on_another_scale_are_named_alike(make_trial: MakeTrial, runtime: Runtime, store: Store) -> None:
+def test_boxes_on_another_scale_are_classified_alike(make_trial: MakeTrial, runtime: Runtime, store: Store) -> None:
     predictor = predict.load(store, _trained(store, make_trial(), runtime))
     boxes = np.random.default_rng(0).normal(size=(4, 8, 8, 8)).astype(np.float32)
-    elsewhere = replace(predictor, mean=100.0, deviation=7.0)
-    there, here = elsewhere.name(elsewhere.feed(boxes * 7 + 100)), predictor.name(Feed(torch.from_numpy(boxes)))
+    elsewhere = replace(predictor, mean=100.0, std=7.0)
+    there, here = elsewhere.classify(elsewhere.feed(boxes * 7 + 100)), predictor.classify(Feed(torch.from_numpy(boxes)))
     assert [p.name for p in there] == [p.name for p in here]
     assert [p.probability for p in there] == pytest.approx([p.probability for p in here], abs=1e-4)

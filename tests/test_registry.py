@@ -51,7 +51,7 @@ class NearestCentroid(Method):
     """Name a volume after the nearest class mean."""
 
     def build(self, backbone):
-        return Centroids(torch.zeros(backbone.n_classes, backbone.side**3))
+        return Centroids(torch.zeros(backbone.n_classes, backbone.box**3))
 
     def loss(self, network, batch):
         return nn.functional.cross_entropy(network.logits(batch.volumes), batch.labels)

@@ -12,7 +12,7 @@ from bench.base.errors import BenchError
 from bench.data.split import make_split
 from bench.learning.views import wedge_preserving_views
 
-FRACTIONS = [5.0, 10.0, 20.0, 50.0, 100.0]
+PERCENTS = [5.0, 10.0, 20.0, 50.0, 100.0]
 SHARES = [None, 0.2]  # the protocols' validation shares
 
 
@@ -37,7 +37,7 @@ def test_parts_are_disjoint_and_cover_everything(labels: np.ndarray, seed: int, 
 
 @pytest.mark.parametrize("share", SHARES)
 def test_fractions_nest_and_share_everything_else(labels: np.ndarray, seed: int, share: float | None) -> None:
-    splits = [make_split(labels, fraction, seed, 0.4, share) for fraction in FRACTIONS]
+    splits = [make_split(labels, labelled_percent, seed, 0.4, share) for labelled_percent in PERCENTS]
     for small, large in pairwise(splits):
         assert np.isin(small.labelled, large.labelled).all()
         assert np.isin(small.validation_labelled, large.validation_labelled).all()
@@ -45,12 +45,12 @@ def test_fractions_nest_and_share_everything_else(labels: np.ndarray, seed: int,
             assert np.array_equal(getattr(small, part), getattr(large, part))
 
 
-@pytest.mark.parametrize("fraction", FRACTIONS)
-def test_fair_counts_validation_labels_in_the_budget(labels: np.ndarray, fraction: float) -> None:
-    split = make_split(labels, fraction, 0, 0.4, 0.2)
+@pytest.mark.parametrize("labelled_percent", PERCENTS)
+def test_fair_counts_validation_labels_in_the_budget(labels: np.ndarray, labelled_percent: float) -> None:
+    split = make_split(labels, labelled_percent, 0, 0.4, 0.2)
     for c in range(4):
         outside = np.isin(np.arange(len(labels)), split.test, invert=True)
-        budget = round(fraction / 100 * (outside & (labels == c)).sum())
+        budget = round(labelled_percent / 100 * (outside & (labels == c)).sum())
         used = (labels[split.labelled] == c).sum() + (labels[split.validation_labelled] == c).sum()
         assert used == budget
         assert (labels[split.validation_labelled] == c).any()

@@ -49,7 +49,7 @@ def test_a_key_names_every_setting_and_survives_json(make_trial: MakeTrial) -> N
     ours = make_trial("autoencoding")
     assert Trial.from_dict(json.loads(json.dumps(asdict(ours)))).key() == ours.key()
     others = [
-        replace(ours, fraction=10.0),
+        replace(ours, labelled_percent=10.0),
         replace(ours, seed=1),
         replace(ours, protocol="paper"),
         replace(ours, budget=Budget(2, 16, 4)),

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-from rich.console import Console
+from rich.console import Console as Terminal
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 LOG_INTERVAL_IN_SECONDS = 20.0
@@ -22,16 +22,16 @@ def duration(seconds: float) -> str:
     return f"{seconds // 3600} h {seconds % 3600 // 60} min"
 
 
-class Reporter:
+class Console:
     """Says what happens: to the terminal, and with times to a log file where one is named."""
 
     def __init__(self) -> None:
-        self.console = Console(highlight=False, soft_wrap=True)
+        self.terminal = Terminal(highlight=False, soft_wrap=True)
         self.log: Path | None = None
 
     def say(self, text: str) -> None:
         """One or more lines, to both."""
-        self.console.print(text, markup=False)
+        self.terminal.print(text, markup=False)
         self.note(text)
 
     def note(self, text: str) -> None:
@@ -48,8 +48,8 @@ class Reporter:
 class Meter:
     """One piece of work: a bar where there is a terminal, else a line now and then."""
 
-    def __init__(self, reporter: Reporter, what: str, total: float) -> None:
-        self.reporter = reporter
+    def __init__(self, console: Console, what: str, total: float) -> None:
+        self.console = console
         self.what = what
         self.total = max(total, 1e-9)
         self.done = 0.0
@@ -60,16 +60,16 @@ class Meter:
             BarColumn(),
             TextColumn("{task.percentage:.0f} %"),
         )
-        self.bar = Progress(*columns, TextColumn("{task.fields[left]}"), TimeElapsedColumn(), console=reporter.console)
+        self.bar = Progress(*columns, TextColumn("{task.fields[left]}"), TimeElapsedColumn(), console=console.terminal)
         self.task = self.bar.add_task(what, total=self.total, left="")
 
     def __enter__(self) -> Meter:
-        if self.reporter.console.is_terminal:
+        if self.console.terminal.is_terminal:
             self.bar.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
-        if self.reporter.console.is_terminal:
+        if self.console.terminal.is_terminal:
             self.bar.stop()
 
     def to(self, done: float, detail: str = "") -> None:
@@ -82,6 +82,6 @@ class Meter:
         if detail or done >= self.total or now - self.last_line > LOG_INTERVAL_IN_SECONDS:
             self.last_line = now
             text = f"{self.what}: {100 * done / self.total:.0f} %, {remaining}" + (f" · {detail}" if detail else "")
-            self.reporter.note(text)
-            if not self.reporter.console.is_terminal:
-                self.reporter.console.print(text, markup=False)
+            self.console.note(text)
+            if not self.console.terminal.is_terminal:
+                self.console.terminal.print(text, markup=False)

@@ -72,29 +72,29 @@ def extract_(
     dark, with mean 0 and variance 1; every row that gives none is named in dropped.csv.
     Then: bench run --dataset particles --data OUT
     """
-    from bench.base.console import Reporter
+    from bench.base.console import Console
     from bench.commands import extract
     from bench.extraction import sites
 
-    reporter = Reporter()
+    console = Console()
     read = sites.read_tables(tables, class_column, Path(keep) if keep else None)
     files = sites.files(tomograms)
     if remark := sites.assumed(read, files):
-        reporter.say(f"Careful: {remark}")
-    with reporter.progress("Extracting", 1.0) as meter:
+        console.say(f"Careful: {remark}")
+    with console.progress("Extracting", 1.0) as meter:
         done = extract.subtomograms(read, files, sites.Cutting(**cutting), Path(out), lambda i, of: meter.to(i / of))
     counts = dict(zip(done.made.class_names, done.made.counts().tolist()))
     unknown = len(done.made.labels) - sum(counts.values())
     counts |= {"no class": unknown} if unknown else {}
-    reporter.say(
+    console.say(
         f"{done.rows_in} rows: {done.rows_in - len(done.dropped)} boxes, {len(done.dropped)} dropped. "
         + ", ".join(f"{name} {n}" for name, n in counts.items())
     )
     for reason, n in done.dropped["reason"].value_counts().items():
-        reporter.say(f"  {n} dropped: {reason}")
+        console.say(f"  {n} dropped: {reason}")
     if done.warning:
-        reporter.say(f"Careful: {done.warning}")
-    reporter.say(f"Look at {Path(out) / 'contact_sheet.png'}. Next: bench run --dataset particles --data {out}")
+        console.say(f"Careful: {done.warning}")
+    console.say(f"Look at {Path(out) / 'contact_sheet.png'}. Next: bench run --dataset particles --data {out}")
 
 
 _VOXEL = click.option(
@@ -118,16 +118,16 @@ _DEVICE = click.option("--device", default="cpu", show_default=True, help="cpu o
 def pick(tomogram: Path, voxel_size: float, out: str, **how: Any) -> None:
     """Find particles of one size in a tomogram: difference of Gaussians (Voss et al. 2009)."""
     from bench import picking
-    from bench.base.console import Reporter
+    from bench.base.console import Console
     from bench.commands import pick as pick_
     from bench.files import volume
 
     pick_.new_table(Path(out))
-    reporter, read = Reporter(), volume.mapped(tomogram, voxel_size)
-    with reporter.progress("Picking", 1.0) as meter:
+    console, read = Console(), volume.mapped(tomogram, voxel_size)
+    with console.progress("Picking", 1.0) as meter:
         found = picking.blobs(*read, **how, report=lambda i, of: meter.to(i / of))
     pick_.picks(found, read, tomogram, how["contrast"], how["diameter_in_angstroms"], Path(out))
-    reporter.say(f"{len(found)} picks. Look at {Path(out).with_suffix('.png')}")
+    console.say(f"{len(found)} picks. Look at {Path(out).with_suffix('.png')}")
 
 
 @data.command()
@@ -150,19 +150,19 @@ def match(tomogram: Path, template: str, near: str | None, voxel_size: float, ou
     for bench data extract --keep.
     """
     from bench import picking
-    from bench.base.console import Reporter
+    from bench.base.console import Console
     from bench.commands import pick as pick_
     from bench.files import volume
     from bench.simulation.density import radius_in_angstroms
 
     pick_.new_table(Path(out))
-    reporter, read = Reporter(), volume.mapped(tomogram, voxel_size)
+    console, read = Console(), volume.mapped(tomogram, voxel_size)
     density = pick_.template(Path(template), read.voxel_size_in_angstroms)
     places = pick_.places(Path(near), tomogram, read) if near else None
-    with reporter.progress("Matching", 1.0) as meter:
+    with console.progress("Matching", 1.0) as meter:
         found = picking.match(*read, density, near=places, **how, report=lambda i, of: meter.to(i / of))
     pick_.picks(found, read, tomogram, how["contrast"], 2 * radius_in_angstroms(density), Path(out))
-    reporter.say(f"{len(found)} matches. Look at {Path(out).with_suffix('.png')}")
+    console.say(f"{len(found)} matches. Look at {Path(out).with_suffix('.png')}")
 
 
 @data.command()
@@ -177,30 +177,30 @@ def inspect(dataset: str, folder: str | None, out: str) -> None:
     from dataclasses import replace
 
     from bench import registry
-    from bench.base.console import Reporter
+    from bench.base.console import Console
     from bench.commands import extract
     from bench.data import shortcuts
 
     if Path(out).exists():
         raise BenchError(f"{out}: exists; choose another --out, or move it")
-    reporter = Reporter()
+    console = Console()
     made = replace(registry.dataset(dataset), folder=Path(folder) if folder else None).load()
     sides = "×".join(map(str, made.volumes.shape[1:]))
     tomograms = 0 if made.tomogram_ids is None else len(set(made.tomogram_ids))
-    reporter.say(f"{made.title}: {len(made.labels)} boxes of {sides} voxels of {made.voxel_size_in_angstroms:.4g} Å")
-    reporter.say(f"{tomograms} tomogram(s); the test split goes by {'tomogram' if tomograms > 1 else 'particle'}")
+    console.say(f"{made.title}: {len(made.labels)} boxes of {sides} voxels of {made.voxel_size_in_angstroms:.4g} Å")
+    console.say(f"{tomograms} tomogram(s); the test split goes by {'tomogram' if tomograms > 1 else 'particle'}")
     for name, which in made.by_class():
         ratio = shortcuts.snr(made, which)
-        reporter.say(f"  {name}: {len(which)}" + (f", SNR at least {ratio:.2g}" if ratio == ratio else ""))
-    reporter.say("Told without the particle (logistic regression, five folds):")
-    with reporter.progress("Looking at the rims", 1.0) as meter:
+        console.say(f"  {name}: {len(which)}" + (f", SNR at least {ratio:.2g}" if ratio == ratio else ""))
+    console.say("Told without the particle (logistic regression, five folds):")
+    with console.progress("Looking at the rims", 1.0) as meter:
         found = shortcuts.shortcuts(made, lambda i, of: meter.to(i / of))
     for shortcut in found:
-        reporter.say(f"  {shortcut}")
+        console.say(f"  {shortcut}")
     if not found:
-        reporter.say("  too few boxes or classes to tell")
+        console.say("  too few boxes or classes to tell")
     extract.sheet(made, Path(out))
-    reporter.say(f"Look at {out}")
+    console.say(f"Look at {out}")
 
 
 @data.command()
@@ -235,17 +235,17 @@ def simulate(structures: str, out: str, mrc: bool, **parameters: Any) -> None:
     from dataclasses import replace
 
     from bench import registry
-    from bench.base.console import Reporter
+    from bench.base.console import Console
     from bench.commands import simulate as simulate_
 
-    reporter = Reporter()
+    console = Console()
     dataset: Any = replace(registry.dataset("simulated", parameters), folder=Path(structures))
-    with reporter.progress("Simulating", 1.0) as meter:
+    with console.progress("Simulating", 1.0) as meter:
         folder = simulate_.make(dataset, Path(out), lambda i, of: meter.to(i / of))
     if mrc:
-        with reporter.progress("Writing MRC", 1.0) as writing:
+        with console.progress("Writing MRC", 1.0) as writing:
             simulate_.write(folder, dataset.imaging(), Path(out), lambda i, of: writing.to(i / of))
-    reporter.say(f"Look at {Path(out) / 'contact_sheet.png'}. Next: bench run --dataset made --data {out}")
+    console.say(f"Look at {Path(out) / 'contact_sheet.png'}. Next: bench run --dataset made --data {out}")
 
 
 @data.command(name="simulate-tomogram", cls=_WithParameters)

@@ -58,7 +58,7 @@ def bench() -> None:
 @click.option("--data", metavar="DIR", help="The folder of a data set that needs one.")
 @click.option("--profile", metavar="NAME", help="Size of the run: quick (default without a GPU) or paper.")
 @click.option(
-    "--protocol", metavar="NAMES", help="Rules of comparison: fair, paper, or fair,paper.  [default: the profile's]"
+    "--protocol", metavar="NAMES", help="Protocol of comparison: fair, paper, or fair,paper.  [default: the profile's]"
 )
 @click.option(
     "--seeds", type=int, metavar="N", help="Repetitions with other splits and weights.  [default: the profile's]"
@@ -115,7 +115,7 @@ def run(context: click.Context, /, resume: bool, **options: Any) -> None:
     A call that finds finished trials in --out runs only what is missing. One that is cut short, by whatever, goes on
     with --resume, to the same numbers.
     """
-    from bench.base.console import Reporter
+    from bench.base.console import Console
     from bench.commands import run
 
     if resume or options["retry_failed"]:
@@ -124,7 +124,7 @@ def run(context: click.Context, /, resume: bool, **options: Any) -> None:
             name = "set" if changing[0] == "settings" else changing[0].replace("_", "-")
             raise BenchError(f"--{name}: --resume goes on with what was begun; leave one of the two out")
         options |= _stored(context, Path(options["out"]), {*given, "out", "resume"})
-    complete = run.run(run.Request(**options), Reporter())
+    complete = run.run(run.Request(**options), Console())
     sys.exit(OK if complete else FAILED)
 
 
@@ -234,51 +234,51 @@ def predict(
     OUT has every row and column of the table as they were, and three more. Confidence is the probability after
     calibration on the validation volumes. The test scores take no part in the choice of the trial.
     """
-    from bench.base.console import Reporter
+    from bench.base.console import Console
     from bench.commands import predict
     from bench.extraction import sites
     from bench.trials.store import Store
 
-    reporter, target = Reporter(), Path(out)
+    console, target = Console(), Path(out)
     if target.exists():
         raise BenchError(f"{out}: exists; choose another --out, or move it")
     store = Store(results)
     predictor = predict.load(store, predict.choose(store, method, fraction, seed, protocol))
-    reporter.say(
+    console.say(
         f"Named by {predictor.trial.dataset}, {predictor.trial.label()}; classes: {', '.join(predictor.class_names)}"
     )
     (read,) = sites.read_tables([table])
     predict.check_output(read, target)
-    how = sites.Cutting(box=predictor.side, voxel_size_in_angstroms=predictor.voxel_size_in_angstroms, **cutting)
+    how = sites.Cutting(box=predictor.box, voxel_size_in_angstroms=predictor.voxel_size_in_angstroms, **cutting)
     files = sites.files(tomograms)
     if remark := sites.assumed([read], files):
-        reporter.say(f"Careful: {remark}")
-    with reporter.progress("Cutting and naming", 1.0) as meter:
+        console.say(f"Careful: {remark}")
+    with console.progress("Cutting and naming", 1.0) as meter:
         said = predict.rows(predictor, read, files, how, lambda i, of: meter.to(i / of))
     predict.write(read, said, target)
     counts = {name: sum(p.name == name for p in said) for name in dict.fromkeys(p.name for p in said)}
-    reporter.say(f"{len(said)} rows: " + ", ".join(f"{name} {n}" for name, n in counts.items()))
+    console.say(f"{len(said)} rows: " + ", ".join(f"{name} {n}" for name, n in counts.items()))
     if "none" in counts:
-        reporter.say(f"none: the box sticks out of the tomogram, is blank, or {table} names no file that is there")
-    reporter.say(f"Confidence is calibrated on {predictor.validation_labels} volumes. Wrote {out}")
+        console.say(f"none: the box sticks out of the tomogram, is blank, or {table} names no file that is there")
+    console.say(f"Confidence is calibrated on {predictor.validation_labels} volumes. Wrote {out}")
 
 
 @bench.command()
 @click.argument("new", type=click.Path(path_type=Path))
 @click.argument("baseline", type=click.Path(path_type=Path))
 @click.option("--junit", type=click.Path(path_type=Path), help="Write the verdicts as a JUnit file.")
-def check(new: Path, baseline: Path, junit: Path | None) -> None:
+def gate(new: Path, baseline: Path, junit: Path | None) -> None:
     """Regression gate: is NEW as good as BASELINE?
 
     Each is a results folder or a rows.csv. Ends with 0 if it is, 1 if a method regressed, 2 if they cannot be compared.
     """
-    from bench.reporting import gate
+    from bench.reporting import gate as gating
     from bench.trials.store import read_rows
 
-    verdicts = gate.compare(read_rows(new), read_rows(baseline))
-    click.echo(gate.report(verdicts))
+    verdicts = gating.compare(read_rows(new), read_rows(baseline))
+    click.echo(gating.summary(verdicts))
     if junit is not None:
-        gate.write_junit(verdicts, junit)
+        gating.write_junit(verdicts, junit)
     bad = sum(verdict.regressed for verdict in verdicts)
     click.echo(f"{bad} of {len(verdicts)} verdicts regressed" if bad else f"all {len(verdicts)} verdicts fine")
     sys.exit(FAILED if bad else OK)

@@ -19,7 +19,7 @@ from bench.data.subtomograms import Subtomograms
 from bench.extraction import background, boxes, sites
 from bench.extraction.sites import BACKGROUND, Cutting
 from bench.files import sheets
-from bench.files.tables import Particles
+from bench.files.tables import ParticleTable
 
 SHOWN_CLASSES = 12  # of the contact sheet
 SHOWN_BOXES = 4
@@ -42,7 +42,7 @@ class Extracted:
 
 
 def subtomograms(
-    tables: list[Particles], files: list[Path], cutting: Cutting, out: Path, report: Progress = silent
+    tables: list[ParticleTable], files: list[Path], cutting: Cutting, out: Path, report: Progress = silent
 ) -> Extracted:
     """Cut boxes into the folder `out`, which the data set `particles` reads.
 
@@ -73,7 +73,7 @@ def subtomograms(
     return Extracted(sum(map(len, tables)), dropped, made, _contrast_warning(made, cutting))
 
 
-def _cut(tables: list[Particles], files: list[Path], cutting: Cutting, out: Path, report: Progress) -> None:
+def _cut(tables: list[ParticleTable], files: list[Path], cutting: Cutting, out: Path, report: Progress) -> None:
     found, grids = sites.sites(tables, files, cutting)
     found = sites.distinct(found)
     kept, dropped = (found[(found["reason"] == "") == wanted].copy() for wanted in (True, False))
@@ -129,7 +129,7 @@ def _contrast_warning(made: Subtomograms, cutting: Cutting) -> str:
     particles = [i for i, name in enumerate(made.class_names) if name != BACKGROUND]
     which = np.flatnonzero(np.isin(made.labels, [*particles, UNLABELLED]))
     mean = made.mean(which)
-    radius = np.linalg.norm(np.indices(mean.shape) - made.side // 2, axis=0) / made.side
+    radius = np.linalg.norm(np.indices(mean.shape) - made.box // 2, axis=0) / made.box
     middle, rim = mean[radius < 0.15], mean[radius > 0.5]
     if middle.mean() - rim.mean() > -4 * rim.std():
         return ""

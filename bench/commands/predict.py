@@ -18,7 +18,7 @@ from bench.base.errors import BenchError
 from bench.base.progress import Progress, silent
 from bench.extraction import boxes, sites
 from bench.extraction.sites import Cutting
-from bench.files.tables import NONE, Particles, Prediction
+from bench.files.tables import NONE, ParticleTable, Prediction
 from bench.learning.contracts import Classifies, in_batches
 from bench.learning.feed import Feed
 from bench.learning.networks import Backbone, set_keras_batch_norm
@@ -34,19 +34,19 @@ class Predictor:
     network: nn.Module
     trial: Trial
     class_names: tuple[str, ...]
-    side: int  # voxels along a box
+    box: int  # voxels along a box
     voxel_size_in_angstroms: float  # 0 where the training set did not say
     mean: float  # of the training voxels
-    deviation: float
+    std: float
     temperature: float  # that calibrates its probabilities
     validation_labels: int  # volumes that the temperature was fitted on
 
     def feed(self, boxes: FloatArray) -> Feed:
         """Boxes (n, d, h, w) on the grey scale of the training set, as the network wants them."""
-        return Feed(boxes, mean=self.mean, deviation=self.deviation)
+        return Feed(boxes, mean=self.mean, std=self.std)
 
     @torch.inference_mode()
-    def name(self, boxes: Feed) -> list[Prediction]:
+    def classify(self, boxes: Feed) -> list[Prediction]:
         """The likeliest class of each box."""
         logits = in_batches(self.network.logits, boxes).double()  # type: ignore[arg-type]
         raw, calibrated = logits.softmax(1), (logits / self.temperature).softmax(1)
@@ -55,7 +55,9 @@ class Predictor:
         return [Prediction(self.class_names[c], c + 1, p, q) for c, p, q in zip(*(part.tolist() for part in numbers))]
 
 
-def choose(store: Store, method: str | None, fraction: float | None, seed: int | None, protocol: str | None) -> str:
+def choose(
+    store: Store, method: str | None, labelled_percent: float | None, seed: int | None, protocol: str | None
+) -> str:
     """The key of a finished trial with these properties: of the most labels, then of the lowest validation loss.
 
     Of the data set that the folder's last run was on. Raises BenchError where there is none. The test scores take no
@@ -65,10 +67,16 @@ def choose(store: Store, method: str | None, fraction: float | None, seed: int |
     found = []
     for key, record in store.records().items():
         trial = Trial.from_dict(record["trial"])
-        wanted = (method in (None, trial.method), fraction in (None, trial.fraction), seed in (None, trial.seed))
+        wanted = (
+            method in (None, trial.method),
+            labelled_percent in (None, trial.labelled_percent),
+            seed in (None, trial.seed),
+        )
         if record["status"] != "done" or "validation_nll" not in record.get("calibration", {}):
             continue
-        if not all(wanted) or protocol not in (None, trial.protocol):
+        if not all(wanted) or labelled_percent not in (None, trial.labelled_percent):
+            continue
+        if protocol not in (None, trial.protocol):
             continue
         if trial.fingerprint != last:
             continue
@@ -76,7 +84,7 @@ def choose(store: Store, method: str | None, fraction: float | None, seed: int |
             continue
         if method is None and registry.method(trial.method).is_control:
             continue
-        found.append((-(trial.fraction or 0.0), record["calibration"]["validation_nll"], key))
+        found.append((-(trial.labelled_percent or 0.0), record["calibration"]["validation_nll"], key))
     if not found:
         raise BenchError(
             f"{store.folder}: no finished classifier like that; bench report {store.folder} shows what there is"
@@ -90,7 +98,7 @@ def load(store: Store, key: str) -> Predictor:
     if record is None or record["status"] != "done":
         raise BenchError(f"{store.folder}: no finished trial {key}; name one of {store.folder / 'trials'}")
     trial, weights, kept = Trial.from_dict(record["trial"]), store.weights(key), record["calibration"]
-    backbone = Backbone(int(kept["side"]), len(record["class_names"]), trial.budget.filters)
+    backbone = Backbone(int(kept["box"]), len(record["class_names"]), trial.budget.filters)
     method = registry.method(trial.method, dict(trial.settings))
     try:
         network = method.restore(backbone, weights)
@@ -107,17 +115,17 @@ def load(store: Store, key: str) -> Predictor:
         network.eval(),
         trial,
         tuple(record["class_names"]),
-        backbone.side,
+        backbone.box,
         kept["voxel_size_in_angstroms"],
         kept["mean"],
-        kept["deviation"],
+        kept["std"],
         kept.get("temperature", 1.0),
         int(kept.get("validation_labels", 0)),
     )
 
 
 def rows(
-    predictor: Predictor, table: Particles, files: Sequence[Path], cutting: Cutting, report: Progress = silent
+    predictor: Predictor, table: ParticleTable, files: Sequence[Path], cutting: Cutting, report: Progress = silent
 ) -> list[Prediction]:
     """A prediction for each row of a table, NONE where it gives no box."""
     found, _ = sites.sites([table], files, cutting)
@@ -131,12 +139,12 @@ def rows(
         if good.any():
             cubes = np.load(path, mmap_mode="r")
             # These boxes have mean 0 and variance 1 each, the network's own scale, whatever its training set had.
-            for row, prediction in zip(wanted["row"].to_numpy()[good], predictor.name(Feed(cubes))):
+            for row, prediction in zip(wanted["row"].to_numpy()[good], predictor.classify(Feed(cubes))):
                 said[row] = prediction
     return said
 
 
-def check_output(table: Particles, out: Path) -> None:
+def check_output(table: ParticleTable, out: Path) -> None:
     """Raise BenchError where the answer cannot be written: before the work, not after."""
     wanted = ".csv" if table.path.is_dir() else Path(table.path.name.lower().removesuffix(".gz")).suffix
     if Path(out.name.lower().removesuffix(".gz")).suffix != wanted:
@@ -144,7 +152,7 @@ def check_output(table: Particles, out: Path) -> None:
     table.annotated([Prediction(NONE, 0, 0.0, 0.0)] * len(table))
 
 
-def write(table: Particles, said: Sequence[Prediction], out: Path) -> None:
+def write(table: ParticleTable, said: Sequence[Prediction], out: Path) -> None:
     """The table with its predictions, whole or not at all; compressed where the name ends in .gz."""
     text = table.annotated(said)
     try:

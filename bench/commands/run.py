@@ -16,7 +16,7 @@ import pandas as pd
 from bench import registry
 from bench.base.cache import Cache
 from bench.base.code import code_digest
-from bench.base.console import Reporter, duration
+from bench.base.console import Console, duration
 from bench.base.errors import BenchError
 from bench.base.machine import choose_device, usable_cpus
 from bench.base.stopping import Stopped
@@ -66,7 +66,7 @@ class Plan:
     """What a request comes to, checked, before anything is written."""
 
     methods: list[str]
-    fractions: list[float]
+    percents: list[float]  # of the training set, labelled
     protocols: list[Protocol]
     profile: Profile
     dataset: Dataset
@@ -82,7 +82,6 @@ def check(request: Request) -> Plan:
     dataset_name, *others = registry.names(registry.DATASETS, request.dataset)
     if others:
         raise BenchError(f"--dataset {request.dataset}: one data set a run; results of several may share an --out")
-    fractions = _fractions(request.fractions)
     device = choose_device(request.device)
     profile = profile_named(request.profile or ("paper" if device == "cuda" else "quick"))
     protocols = protocols_named(request.protocol or profile.protocol)
@@ -110,7 +109,7 @@ def check(request: Request) -> Plan:
     settings = _settings(request.settings, {*methods, dataset_name})
     return Plan(
         methods=methods,
-        fractions=fractions,
+        percents=_percents(request.fractions),
         protocols=protocols,
         profile=profile,
         dataset=_dataset(dataset_name, profile, settings.get(dataset_name, {}), request.data),
@@ -125,7 +124,7 @@ def check(request: Request) -> Plan:
     )
 
 
-def run(request: Request, reporter: Reporter) -> bool:
+def run(request: Request, console: Console) -> bool:
     """Run a request to its tables; returns whether every trial of it is done.
 
     Raises Stopped where a signal asks for that, once the tables of what is done are written.
@@ -134,26 +133,26 @@ def run(request: Request, reporter: Reporter) -> bool:
     plan = check(request)
     store = Store.create(Path(request.out))
     with store.lock():
-        reporter.log = store.folder / "log.txt"
-        reporter.note(f"bench run {request}")
+        console.log = store.folder / "log.txt"
+        console.note(f"bench run {request}")
         store.request(_kept(request, plan))
         try:
-            _run(plan, store, reporter, request)
+            _run(plan, store, console, request)
         except Stopped as stopped:
             if plan.trials:
-                reporter.say(f"Writing what there is: {stopped}")
-                reporter.say(how_to_go_on(_report(plan, store), request.out))
+                console.say(f"Writing what there is: {stopped}")
+                console.say(how_to_go_on(_report(plan, store), request.out))
             else:
-                reporter.say(f"Go on: bench run --resume --out {shlex.quote(request.out)}")
+                console.say(f"Go on: bench run --resume --out {shlex.quote(request.out)}")
             raise
         rows = _report(plan, store)
-        reporter.say("\n" + page.summary(rows))
-        reporter.say(f"Took {duration(time.monotonic() - began)}. Open {store.folder / 'report.html'}")
+        console.say("\n" + page.summary(rows))
+        console.say(f"Took {duration(time.monotonic() - began)}. Open {store.folder / 'report.html'}")
         left = rows[rows["status"] != "done"]
         for _, row in left.iterrows():
-            reporter.say(f"{row['status']}: {row_label(row)}: {row['error']} ({store.home(row['trial'])})")
+            console.say(f"{row['status']}: {row_label(row)}: {row['error']} ({store.home(row['trial'])})")
         if len(left):
-            reporter.say(how_to_go_on(rows, request.out))
+            console.say(how_to_go_on(rows, request.out))
     return left.empty
 
 
@@ -164,9 +163,9 @@ def _kept(request: Request, plan: Plan) -> dict[str, Any]:
     return {name: value for name, value in kept.items() if name not in ("out", "address", "retry_failed")}
 
 
-def _run(plan: Plan, store: Store, reporter: Reporter, request: Request) -> None:
+def _run(plan: Plan, store: Store, console: Console, request: Request) -> None:
     """Data, trials, training."""
-    folder = _prepare_data(plan.dataset, store, reporter)
+    folder = _prepare_data(plan.dataset, store, console)
     subtomograms = Subtomograms.open(folder)
     trials = _trials(plan, subtomograms, Subtomograms.saved_fingerprint(folder))
     store.plan(trials)
@@ -179,7 +178,7 @@ def _run(plan: Plan, store: Store, reporter: Reporter, request: Request) -> None
         request.deterministic,
         request.checkpoint_every,
     )
-    _run_pending(plan, runtime, store, reporter, request)
+    _run_pending(plan, runtime, store, console, request)
 
 
 def how_to_go_on(rows: pd.DataFrame, out: str) -> str:
@@ -201,40 +200,40 @@ def _report(plan: Plan, store: Store) -> pd.DataFrame:
     return rows[rows["trial"].isin([trial.key() for trial in plan.trials])]
 
 
-def _run_pending(plan: Plan, runtime: Runtime, store: Store, reporter: Reporter, request: Request) -> None:
+def _run_pending(plan: Plan, runtime: Runtime, store: Store, console: Console, request: Request) -> None:
     status = {trial.key(): store.status(trial) for trial in plan.trials}
     ended = {"done"} if request.retry_failed else {"done", "failed"}
     pending = [trial for trial in plan.trials if status[trial.key()] not in ended]
     for trial in plan.trials:
         if status[trial.key()] == "done":  # a kill may have come before this
             shutil.rmtree(store.checkpoints(trial), ignore_errors=True)
-    fractions = ", ".join(f"{fraction:g}" for fraction in plan.fractions)
+    fractions = ", ".join(f"{percent:g}" for percent in plan.percents)
     text = f"{len(plan.trials)} trials: {len(plan.methods)} methods, {fractions} % labelled, {plan.seeds} seeds"
     text += f" (protocol {', '.join(p.name for p in plan.protocols)}; profile {plan.profile.name})"
     if finished := sum(s == "done" for s in status.values()):
         text += f"; {finished} finished before, {len(pending)} to run"
     if failed := sum(s == "failed" for s in status.values()):
         text += f"; {failed} failed before" + ("" if request.retry_failed else ", left so (--retry-failed)")
-    reporter.say(text)
+    console.say(text)
     if not pending:
         return
     slots = _slots(plan.resources) if request.backend == "ray" else 1
     where = f"{plan.resources.device}, {slots} trial{'s' if slots > 1 else ''} at a time, backend {request.backend}"
     backend: Backend = Ray(runtime, store, plan.resources) if request.backend == "ray" else Serial(runtime, store)
     with backend:
-        reporter.say(f"On {where}. Timing a few steps of each method …")
-        costs = _costs(pending, backend, reporter)
+        console.say(f"On {where}. Timing a few steps of each method …")
+        costs = _costs(pending, backend, console)
         total = sum(cost.alone for cost in costs.values())
-        reporter.say(f"About {duration(total / slots)} of training.")
+        console.say(f"About {duration(total / slots)} of training.")
         # The shared autoencoders first, what waits for them last; in between the long ones, for an even end.
-        pending.sort(key=lambda trial: (trial.fraction is not None, -costs[trial.key()].alone))
+        pending.sort(key=lambda trial: (trial.labelled_percent is not None, -costs[trial.key()].alone))
         jobs = []
         for trial in pending:
             usual = max(LEAST_LIMIT_IN_SECONDS, SLOWER_THAN_ESTIMATED * costs[trial.key()].with_shared)
             jobs.append(Job(trial, usual if request.time_limit is None else 60 * request.time_limit))
             store.dump(trial).unlink(missing_ok=True)
         done = 0.0
-        with reporter.progress("Training", total) as meter:
+        with console.progress("Training", total) as meter:
 
             def on_done(trial: Trial) -> None:
                 nonlocal done
@@ -253,18 +252,18 @@ class _Cost(NamedTuple):
     with_shared: float  # if it trains or waits for all that it shares
 
 
-def _costs(trials: list[Trial], backend: Backend, reporter: Reporter) -> dict[str, _Cost]:
+def _costs(trials: list[Trial], backend: Backend, console: Console) -> dict[str, _Cost]:
     """The cost of each trial, by its key: one rehearsal a protocol and method."""
     measured: dict[tuple[str, str], tuple[float, dict[str, float]]] = {}
     paid: set[tuple[str, str, int]] = set()
     costs = {}
-    for trial in sorted(trials, key=lambda t: -math.inf if t.fraction is None else -t.fraction):
+    for trial in sorted(trials, key=lambda t: -math.inf if t.labelled_percent is None else -t.labelled_percent):
         kind = (trial.protocol, trial.variant)
         if kind not in measured:
             try:
                 measured[kind] = backend.rehearse(trial)
             except Exception as error:  # it will fail again in its trial, and be a row with its status there
-                reporter.note(f"rehearsal of {trial.label()} failed: {str(error).strip().rpartition(chr(10))[2]}")
+                console.note(f"rehearsal of {trial.label()} failed: {str(error).strip().rpartition(chr(10))[2]}")
                 measured[kind] = (0.0, {})
         own, parts = measured[kind]
         seconds = own
@@ -276,21 +275,21 @@ def _costs(trials: list[Trial], backend: Backend, reporter: Reporter) -> dict[st
     return costs
 
 
-def _prepare_data(dataset: Dataset, store: Store, reporter: Reporter) -> Path:
+def _prepare_data(dataset: Dataset, store: Store, console: Console) -> Path:
     """The folder of the made or read data set; made once, whoever asks."""
     name = type(dataset).__name__.lower()
 
     def make(folder: Path) -> None:
-        with reporter.progress(f"Making the data set {name}", 1.0) as meter:
+        with console.progress(f"Making the data set {name}", 1.0) as meter:
             dataset.write(folder, lambda done, of: meter.to(done / of))
 
-    return Cache(store.cache_folder, reporter.say).entry("data", dataset.key(), make, resumable=True)
+    return Cache(store.cache_folder, console.say).entry("data", dataset.key(), make, resumable=True)
 
 
 def _trials(plan: Plan, subtomograms: Subtomograms, fingerprint: str) -> list[Trial]:
-    """Every trial of the plan; raises BenchError where a box or a fraction cannot be used."""
+    """Every trial of the plan; raises BenchError where a box or a label fraction cannot be used."""
     subtomograms.check_trainable()
-    Backbone(subtomograms.side, len(subtomograms.class_names))
+    Backbone(subtomograms.box, len(subtomograms.class_names))
     trials = []
     for protocol in plan.protocols:
         for name in plan.methods:
@@ -299,17 +298,17 @@ def _trials(plan: Plan, subtomograms: Subtomograms, fingerprint: str) -> list[Tr
             default = registry.method(name)
             differing = [key for key in sorted(changed) if getattr(method, key) != getattr(default, key)]
             described = ", ".join(f"{key}={getattr(method, key)}" for key in differing)
-            for fraction in plan.fractions if method.needs_labels else [None]:
+            for labelled_percent in plan.percents if method.needs_labels else [None]:
                 for seed in range(plan.seeds):
                     trial = Trial(
                         dataset=subtomograms.title,
                         fingerprint=fingerprint,
-                        test_share=plan.dataset.test_share,
+                        test_fraction=plan.dataset.test_fraction,
                         protocol=protocol.name,
                         method=name,
                         settings=tuple(sorted(asdict(method).items())),
                         variant=f"{name} ({described})" if described else name,
-                        fraction=fraction,
+                        labelled_percent=labelled_percent,
                         seed=seed,
                         budget=plan.profile.budget,
                         code=code_digest(sys.modules[type(method).__module__]),
@@ -327,11 +326,11 @@ def _slots(resources: Resources) -> int:
 
 def _dataset(name: str, profile: Profile, settings: dict[str, str], data: str | None) -> Dataset:
     plain = registry.dataset(name)
-    sizes: dict[str, Any] = {key: getattr(profile, key) for key in ("box", "per_class", "test_share")}
+    sizes: dict[str, Any] = {key: getattr(profile, key) for key in ("box", "per_class", "test_fraction")}
     known = {f.name for f in fields(plain)}
     own = vars(type(plain)).get("__annotations__", {})
-    if "test_share" in own:
-        del sizes["test_share"]
+    if "test_fraction" in own:
+        del sizes["test_fraction"]
     chosen = {key: value for key, value in sizes.items() if key in known} | settings
     dataset = replace(registry.dataset(name, chosen), folder=Path(data) if data is not None else None)
     if dataset.needs_folder:
@@ -340,22 +339,22 @@ def _dataset(name: str, profile: Profile, settings: dict[str, str], data: str | 
         raise BenchError(
             f"--data {data}: the data set {name} takes no folder; leave --data out or name another --dataset"
         )
-    if not 0 < dataset.test_share < 1:
-        raise BenchError(f"--set {name}.test_share={dataset.test_share:g}: must be between 0 and 1")
+    if not 0 < dataset.test_fraction < 1:
+        raise BenchError(f"--set {name}.test_fraction={dataset.test_fraction:g}: must be between 0 and 1")
     return dataset
 
 
-def _fractions(text: str) -> list[float]:
-    fractions = []
+def _percents(text: str) -> list[float]:
+    percents = []
     for part in text.split(","):
         try:
-            fraction = float(part)
+            percent = float(part)
         except ValueError:
             raise BenchError(f"--fractions {part}: not a number; give percentages as in 5,10,20") from None
-        if not 0 < fraction <= 100:
+        if not 0 < percent <= 100:
             raise BenchError(f"--fractions {part}: must be above 0 and at most 100 (% of the training set)")
-        fractions.append(fraction)
-    return sorted(set(fractions))
+        percents.append(percent)
+    return sorted(set(percents))
 
 
 def _settings(texts: tuple[str, ...], names: set[str]) -> dict[str, dict[str, str]]:

@@ -74,7 +74,7 @@ def _star(imaging: Imaging, made: Subtomograms, truth: pd.DataFrame, paths: list
         "rlnSphericalAberration": imaging.spherical_aberration_in_millimetres,
         "rlnAmplitudeContrast": imaging.amplitude_contrast,
         "rlnImagePixelSize": voxel_size,
-        "rlnImageSize": made.side,
+        "rlnImageSize": made.box,
         "rlnImageDimensionality": 3,
     }
     particles = pd.DataFrame({"rlnImageName": [str(p) for p in paths], "rlnClassNumber": made.labels + 1})

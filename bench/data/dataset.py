@@ -47,7 +47,7 @@ class Dataset(ABC):
     folder_hint: ClassVar[str] = "add --data DIR"  # how to get one
 
     folder: Path | None = None  # --data
-    test_share: float = 0.5  # of the volumes, held out for the scores; the profile's, unless a data set states its own
+    test_fraction: float = 0.5  # held out for the scores; the profile's, unless a data set states its own
 
     @abstractmethod
     def load(self, report: Progress = silent) -> Subtomograms:
@@ -65,7 +65,7 @@ class Dataset(ABC):
         """All that the volumes depend on: parameters, source files, and the code that reads or makes them."""
         return {
             "data_set": type(self).__qualname__,
-            "parameters": {k: v for k, v in asdict(self).items() if k not in ("folder", "test_share")},
+            "parameters": {k: v for k, v in asdict(self).items() if k not in ("folder", "test_fraction")},
             "sources": [[p.name, p.parent.name, file_digest(p)] for p in self.sources()],
             "code": code_digest(sys.modules[type(self).__module__]),
         }

@@ -54,7 +54,7 @@ def snr(made: Subtomograms, which: IntArray) -> float:
     n = len(which)
     if n < 2:
         return float("nan")
-    ball = ~rim(made.side)
+    ball = ~rim(made.box)
     total, mean = 0.0, np.zeros(int(ball.sum()))
     for i in which:
         inside = made.volumes[i][ball].astype(np.float64)
@@ -65,9 +65,9 @@ def snr(made: Subtomograms, which: IntArray) -> float:
     return float(max(rho, 0.0) / (1 - min(rho, 0.999)))
 
 
-def rim(side: int) -> npt.NDArray[np.bool_]:
+def rim(box: int) -> npt.NDArray[np.bool_]:
     """The voxels outside the ball that is inscribed in a box, (d, h, w)."""
-    return np.asarray(np.linalg.norm(np.indices((side,) * 3) - (side - 1) / 2, axis=0) > side / 2)
+    return np.asarray(np.linalg.norm(np.indices((box,) * 3) - (box - 1) / 2, axis=0) > box / 2)
 
 
 def shortcuts(made: Subtomograms, report: Progress = silent) -> list[Shortcut]:
@@ -81,7 +81,7 @@ def shortcuts(made: Subtomograms, report: Progress = silent) -> list[Shortcut]:
     if len(known) < 2 * FOLDS:
         return []
     pattern, scale = [], []
-    outside = rim(made.side)
+    outside = rim(made.box)
     for n, i in enumerate(known):
         box = np.array(made.volumes[i], dtype=np.float64)
         pattern.append(_pattern(box, outside))

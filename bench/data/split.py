@@ -12,7 +12,7 @@ from bench.base.errors import BenchError
 from bench.base.seeds import numpy_generator
 
 __all__ = ["UNLABELLED", "Split", "make_split"]
-VALIDATION_SHARE = 0.1  # of the training set, as in the paper
+VALIDATION_FRACTION = 0.1  # of the training set, as in the paper
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Split:
     """Indices into a data set; `labelled` ⊂ `train`, `validation_labelled` ⊂ `validation`.
 
     `train`, `validation` and `test` depend on the seed alone, so that all methods, fractions and protocols
-    share them and nothing that validates one fraction is trained on by another.
+    share them and nothing that validates one label fraction is trained on by another.
     """
 
     train: IntArray
@@ -40,10 +40,10 @@ class Split:
 
 def make_split(
     labels: IntArray,
-    fraction: float | None,
+    labelled_percent: float | None,
     seed: int,
-    test_share: float,
-    validation_share: float | None,
+    test_fraction: float,
+    validation_fraction: float | None,
     tomogram_ids: StrArray | None = None,
     class_names: tuple[str, ...] | None = None,
 ) -> Split:
@@ -51,8 +51,8 @@ def make_split(
 
     labels: (n,) true labels, UNLABELLED where nobody knows them: such a volume is trained on, never scored; where
     tomograms are kept whole, it is left out if it lies in another side's.
-    fraction: labelled volumes in % of the training set's known ones, None for a method without labels;
-    validation_share: part of the label budget that is spent on validation, None to leave every validation volume
+    labelled_percent: labelled volumes in % of the training set's known ones, None for a method without labels;
+    validation_fraction: part of the label budget that is spent on validation, None to leave every validation volume
     labelled, outside the budget. Tomograms are kept whole where each class lies in two or more.
     Raises BenchError where a class would be left without a label.
     """
@@ -63,34 +63,34 @@ def make_split(
         len(np.unique(known_ids[labels[everything] == c])) > 1 for c in np.unique(labels[everything])
     )
     if tomogram_ids is not None and spread:
-        outside, test = _split_tomograms(everything, labels, tomogram_ids, test_share, rng)
+        outside, test = _split_tomograms(everything, labels, tomogram_ids, test_fraction, rng)
         try:
-            train, validation = _split_tomograms(outside, labels, tomogram_ids, VALIDATION_SHARE, rng)
+            train, validation = _split_tomograms(outside, labels, tomogram_ids, VALIDATION_FRACTION, rng)
             by = "tomogram"
         except BenchError:  # too few are left: only the test set is of tomograms by themselves
-            train, validation = _split_classes(outside, labels, VALIDATION_SHARE, rng)
+            train, validation = _split_classes(outside, labels, VALIDATION_FRACTION, rng)
             by = "tomogram, validation by particle"
         elsewhere = tomogram_ids[test if by != "tomogram" else np.concatenate([test, validation])]
         unknown = unknown[~np.isin(tomogram_ids[unknown], elsewhere)]
     else:
-        outside, test = _split_classes(everything, labels, test_share, rng)
-        train, validation = _split_classes(outside, labels, VALIDATION_SHARE, rng)
+        outside, test = _split_classes(everything, labels, test_fraction, rng)
+        train, validation = _split_classes(outside, labels, VALIDATION_FRACTION, rng)
         by = "particle" if known_ids is None else "particle, a class has one tomogram only"
-    # Fixed orders, one a class: a smaller fraction takes a shorter prefix, so that the subsets nest.
+    # Fixed orders, one a class: a smaller one takes a shorter prefix, so that the subsets nest.
     labelled: list[IntArray] = []
     validation_labelled: list[IntArray] = []
     for c in np.unique(labels[everything]):
         ours = rng.permutation(train[labels[train] == c])
         theirs = rng.permutation(validation[labels[validation] == c])
         n_train, n_validation = 0, 0
-        if fraction is not None:
-            budget = round(fraction / 100 * (len(ours) + len(theirs)))
-            n_train, n_validation = _spend(budget, len(ours), len(theirs), validation_share)
+        if labelled_percent is not None:
+            budget = round(labelled_percent / 100 * (len(ours) + len(theirs)))
+            n_train, n_validation = _spend(budget, len(ours), len(theirs), validation_fraction)
             if n_train < 1:
                 name, n = class_names[c] if class_names else c, len(ours) + len(theirs)
                 raise BenchError(
-                    f"fraction {fraction:g} leaves class {name} with {budget} label(s) of {n} training volumes, "
-                    f"too few to train and validate; raise --fractions or add volumes"
+                    f"{labelled_percent:g} % of labels leave class {name} with {budget} label(s) of {n} training "
+                    f"volumes, too few to train and validate; raise --fractions or add volumes"
                 )
         labelled.append(ours[:n_train])
         validation_labelled.append(theirs[:n_validation])
@@ -98,10 +98,10 @@ def make_split(
     return Split(train, _sorted(labelled), validation, _sorted(validation_labelled), test, by)
 
 
-def _spend(budget: int, n_train: int, n_validation: int, validation_share: float | None) -> tuple[int, int]:
-    if validation_share is None:
+def _spend(budget: int, n_train: int, n_validation: int, validation_fraction: float | None) -> tuple[int, int]:
+    if validation_fraction is None:
         return min(budget, n_train), n_validation
-    for_validation = min(max(1, round(validation_share * budget)), n_validation)
+    for_validation = min(max(1, round(validation_fraction * budget)), n_validation)
     return min(budget - for_validation, n_train), for_validation
 
 
@@ -110,7 +110,7 @@ def _sorted(parts: list[IntArray]) -> IntArray:
 
 
 def _split_classes(
-    members: IntArray, labels: IntArray, share: float, rng: np.random.Generator
+    members: IntArray, labels: IntArray, fraction: float, rng: np.random.Generator
 ) -> tuple[IntArray, IntArray]:
     """(kept, taken): `share` of each class taken, at least one and never all."""
     kept, taken = [], []
@@ -118,14 +118,14 @@ def _split_classes(
         order = rng.permutation(members[labels[members] == c])
         if len(order) < 2:
             raise BenchError(f"class {c} has {len(order)} volume(s) to divide; each class needs 3 or more")
-        n = min(max(1, round(share * len(order))), len(order) - 1)
+        n = min(max(1, round(fraction * len(order))), len(order) - 1)
         taken.append(order[:n])
         kept.append(order[n:])
     return _sorted(kept), _sorted(taken)
 
 
 def _split_tomograms(
-    members: IntArray, labels: IntArray, tomogram_ids: StrArray, share: float, rng: np.random.Generator
+    members: IntArray, labels: IntArray, tomogram_ids: StrArray, fraction: float, rng: np.random.Generator
 ) -> tuple[IntArray, IntArray]:
     """(kept, taken): whole tomograms, of 200 random drawings the one whose class shares are nearest to `share`."""
     names, tomogram = np.unique(tomogram_ids[members], return_inverse=True)
@@ -137,13 +137,13 @@ def _split_tomograms(
     for _ in range(200):
         order = rng.permutation(len(names))
         sizes = counts[order].sum(1).cumsum() / len(members)
-        n = min(int(np.searchsorted(sizes, share)) + 1, len(names) - 1)
+        n = min(int(np.searchsorted(sizes, fraction)) + 1, len(names) - 1)
         for size in {max(1, n - 1), n} - {0}:
             taken = order[:size]
             got = counts[taken].sum(0)
             if (got == 0).any() or (total - got < 3).any():
                 continue
-            error = float(np.abs(got / total - share).max())
+            error = float(np.abs(got / total - fraction).max())
             if error < best_error:
                 best, best_error = taken, error
     if best is None:

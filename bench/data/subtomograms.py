@@ -55,7 +55,7 @@ class Subtomograms:
             )
 
     @property
-    def side(self) -> int:
+    def box(self) -> int:
         """Edge of the cubic box in voxels; raises BenchError for a box that is no cube."""
         d, h, w = self.volumes.shape[1:]
         if not d == h == w:

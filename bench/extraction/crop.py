@@ -57,7 +57,7 @@ def _low_passed(patch: FloatArray, cutoff: float) -> FloatArray:
 
 def normalised(box: FloatArray, contrast: str = "bright") -> FloatArray | None:
     """A box of mean 0 and variance 1, particles bright; None where it holds NaN or nothing but one grey level."""
-    mean, deviation = box.mean(dtype=np.float64), box.std(dtype=np.float64)
-    if not np.isfinite(deviation) or deviation <= 1e-6 * max(1.0, abs(float(mean))):
+    mean, std = box.mean(dtype=np.float64), box.std(dtype=np.float64)
+    if not np.isfinite(std) or std <= 1e-6 * max(1.0, abs(float(mean))):
         return None
-    return np.asarray((box - mean) / (deviation if contrast == "bright" else -deviation), dtype=np.float32)
+    return np.asarray((box - mean) / (std if contrast == "bright" else -std), dtype=np.float32)

@@ -15,7 +15,7 @@ import pandas as pd
 from bench.base.errors import BenchError
 from bench.extraction.crop import inside
 from bench.files import volume
-from bench.files.tables import Particles
+from bench.files.tables import ParticleTable
 from bench.files.tables import read as read_table
 from bench.files.volume import Mapped
 
@@ -56,7 +56,7 @@ class Cutting:
         return 1.0 if abs(ratio - 1) < 0.005 else ratio
 
 
-def read_tables(texts: Sequence[str], class_column: str = "", keep: Path | None = None) -> list[Particles]:
+def read_tables(texts: Sequence[str], class_column: str = "", keep: Path | None = None) -> list[ParticleTable]:
     """Tables as the command line names them: FILE, or CLASS=FILE for all rows of one class.
 
     keep: a file of row numbers, counted from 1; it needs a single table.
@@ -112,7 +112,9 @@ def _opened(path: Path, voxel_size_in_angstroms: float) -> Mapped:
     return _OPEN[path, voxel_size_in_angstroms]
 
 
-def sites(tables: Sequence[Particles], files: Sequence[Path], cutting: Cutting) -> tuple[pd.DataFrame, dict[str, Grid]]:
+def sites(
+    tables: Sequence[ParticleTable], files: Sequence[Path], cutting: Cutting
+) -> tuple[pd.DataFrame, dict[str, Grid]]:
     """Each row of each table: where its box is to be cut, or the reason why not (columns SITE); and the files' grids.
 
     Sorted by file. Without files the boxes that the tables name are taken.
@@ -139,7 +141,7 @@ def sites(tables: Sequence[Particles], files: Sequence[Path], cutting: Cutting) 
 
 
 def _of_tomograms(
-    i: int, table: Particles, homes: dict[str, Path | None], grids: dict[str, Grid], cutting: Cutting
+    i: int, table: ParticleTable, homes: dict[str, Path | None], grids: dict[str, Grid], cutting: Cutting
 ) -> pd.DataFrame:
     rows = table.rows
     found = pd.DataFrame(
@@ -186,7 +188,7 @@ def file_of(name: str, files: list[Path], lone: bool = False) -> Path | None:
     return files[0] if lone and len(files) == 1 else None
 
 
-def assumed(tables: Sequence[Particles], files: Sequence[Path]) -> str:
+def assumed(tables: Sequence[ParticleTable], files: Sequence[Path]) -> str:
     """A remark where a lone tomogram is taken for a lone file of another name, else ""."""
     names = {str(name) for table in tables for name in table.rows["tomogram"]}
     if len(names) == len(files) == 1 and not file_of(name := names.pop(), list(files)):
@@ -202,7 +204,7 @@ def _holds(long: str, short: str) -> bool:
     return any(words[i : i + len(wanted)] == wanted for i in range(len(words) - len(wanted) + 1))
 
 
-def _of_images(i: int, table: Particles) -> pd.DataFrame:
+def _of_images(i: int, table: ParticleTable) -> pd.DataFrame:
     rows = table.rows
     if (rows["image"] == "").all():
         raise BenchError(f"{table.path}: names no extracted boxes; add --tomograms")

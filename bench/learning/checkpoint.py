@@ -21,7 +21,7 @@ from torch import Tensor
 from bench.base.files import bytes_digest, file_digest, write_atomically
 
 KEPT = 2  # the last, and the one before it for when the last is damaged
-LARGEST_SHARE = 1 / 20  # of the time that writing may take
+LARGEST_FRACTION = 1 / 20  # of the time that writing may take
 
 Note = Callable[[str], None]
 
@@ -86,7 +86,7 @@ class Checkpoints:
             self._note(f"no checkpoint: {error}")
         now = time.monotonic()
         self._due = now + max(
-            self.interval_in_seconds, (now - began) / LARGEST_SHARE if self.interval_in_seconds else 0
+            self.interval_in_seconds, (now - began) / LARGEST_FRACTION if self.interval_in_seconds else 0
         )
 
     def _read(self) -> tuple[dict[str, State], int]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bench.base.arrays import FloatArray
 
-RESIDENT_SHARE = 1 / 8  # of a GPU's memory that one trial's volumes may take
+RESIDENT_FRACTION = 1 / 8  # of a GPU's memory that one trial's volumes may take
 
 
 class Feed:
@@ -28,23 +28,23 @@ class Feed:
         rows: FloatArray | Tensor | _Disk,  # (n, d, h, w), volumes; or (n, k), features
         index: Tensor | None = None,  # (m,), the rows that this feed gives; all of them by default
         mean: float = 0.0,
-        deviation: float = 1.0,
+        std: float = 1.0,
         device: torch.device | None = None,
     ) -> None:
         if isinstance(rows, np.ndarray):
             rows = _Disk(rows) if isinstance(rows, np.memmap) else torch.from_numpy(rows)
         self._rows = rows
         self._index = torch.arange(len(rows)) if index is None else index.cpu()
-        self._mean, self._deviation = mean, deviation
+        self._mean, self._std = mean, std
         self._device = device or (rows.device if isinstance(rows, Tensor) else torch.device("cpu"))
 
     def __len__(self) -> int:
         return len(self._index)
 
     def __getitem__(self, which: Tensor) -> Tensor:
-        """Rows `which`, indices or a mask: (b, 1, d, h, w), normalised by mean and deviation, or features (b, k)."""
+        """Rows `which`, indices or a mask: (b, 1, d, h, w), normalised by mean and std, or features (b, k)."""
         rows = self._rows[self._index[which.cpu()]].to(self._device, torch.float32, non_blocking=True)
-        rows = rows.sub_(self._mean).div_(self._deviation)  # in place: the look-up made a copy
+        rows = rows.sub_(self._mean).div_(self._std)  # in place: the look-up made a copy
         return rows[:, None] if rows.ndim == 4 else rows
 
     def only(self, which: Tensor) -> Feed:
@@ -63,7 +63,7 @@ class Feed:
 
     def at(self, index: Tensor) -> Feed:
         """The feed of rows `index` of the array itself, those that this one gives or not."""
-        return Feed(self._rows, index, self._mean, self._deviation, self._device)
+        return Feed(self._rows, index, self._mean, self._std, self._device)
 
     def batches(self, size: int) -> Iterator[Tensor]:
         """All rows in order, `size` at a time."""
@@ -88,15 +88,15 @@ class Feed:
         mean = total / n
         return origin + mean, math.sqrt(max(0.0, squares / n - mean**2))
 
-    def normalised(self, mean: float, deviation: float) -> Feed:
-        """The same rows, less `mean` and over `deviation`."""
-        return Feed(self._rows, self._index, mean, deviation, self._device)
+    def normalised(self, mean: float, std: float) -> Feed:
+        """The same rows, less `mean` and over `std`."""
+        return Feed(self._rows, self._index, mean, std, self._device)
 
     def resident(self) -> Feed:
         """The same rows in the memory of the GPU; the feed itself where there is none, or no room."""
         if self._device.type != "cuda":
             return self
-        room = RESIDENT_SHARE * torch.cuda.get_device_properties(self._device).total_memory
+        room = RESIDENT_FRACTION * torch.cuda.get_device_properties(self._device).total_memory
         if len(self) * math.prod(self._rows.shape[1:]) * 4 > room:
             return self
         return Feed(torch.cat([part.squeeze(1) for part in self.batches(256)]))

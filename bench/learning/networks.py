@@ -23,12 +23,12 @@ SPARSITY_WEIGHT = 1e-4  # of the L1 penalty on the code
 class Encoder3D(nn.Module):
     """`levels` × (Conv3D 3×3×3, MaxPool3D 2×2×2, ReLU); `code` adds the fully connected layer to the 128-vector."""
 
-    def __init__(self, side: int, levels: int, filters: int, with_code: bool) -> None:
+    def __init__(self, box: int, levels: int, filters: int, with_code: bool) -> None:
         super().__init__()
         channels = [1] + [filters] * levels
         self.convolutions = nn.ModuleList(ConvPool3d(a, b) for a, b in zip(channels, channels[1:]))
-        self.widest = filters * side**3  # numbers a volume after the first convolution
-        self.to_code = nn.Linear(filters * (side >> levels) ** 3, CODE_SIZE) if with_code else None
+        self.widest = filters * box**3  # numbers a volume after the first convolution
+        self.to_code = nn.Linear(filters * (box >> levels) ** 3, CODE_SIZE) if with_code else None
 
     def forward(self, volumes: Tensor) -> Tensor:
         """(b, 1, n, n, n) → the feature map after the last pooling, (b, filters, m, m, m), m = n / 2^levels."""
@@ -50,10 +50,10 @@ class Encoder3D(nn.Module):
 class Decoder3D(nn.Module):
     """Symmetric to the encoder: fully connected layer, `levels` × (up-sampling, Conv3D, ReLU), Conv3D to 1 channel."""
 
-    def __init__(self, side: int, levels: int, filters: int, code_size: int = CODE_SIZE) -> None:
+    def __init__(self, box: int, levels: int, filters: int, code_size: int = CODE_SIZE) -> None:
         super().__init__()
-        self.shape = (filters,) + (side >> levels,) * 3
-        self.widest = filters * side**3  # numbers a volume before the last convolution
+        self.shape = (filters,) + (box >> levels,) * 3
+        self.widest = filters * box**3  # numbers a volume before the last convolution
         self.from_code = nn.Linear(code_size, math.prod(self.shape))
         self.convolutions = nn.ModuleList(UpConv3d(filters, filters) for _ in range(levels))
         self.last = ConvToOne3d(filters)
@@ -102,34 +102,34 @@ def sparsity(code: Tensor) -> Tensor:
 class Backbone:
     """The sizes that every method's network shares; raises BenchError where the box does not divide."""
 
-    side: int  # voxels along an edge of the cubic box
+    box: int  # voxels along an edge of the cubic box
     n_classes: int
     filters: int = 32
 
     def __post_init__(self) -> None:
-        if self.side < 8 or self.side % (1 << self.levels):
+        if self.box < 8 or self.box % (1 << self.levels):
             raise BenchError(
-                f"boxes of {self.side}³ voxels: the network halves them {self.levels} times, "
-                f"so the side must divide by {1 << self.levels} (and be 8 or more); crop or pad the boxes"
+                f"boxes of {self.box}³ voxels: the network halves them {self.levels} times, "
+                f"so the box must divide by {1 << self.levels} (and be 8 or more); crop or pad the boxes"
             )
 
     @property
     def levels(self) -> int:
         """Two at 28³ and four at 64³, as in the paper."""
-        return 2 if self.side < 48 else 4
+        return 2 if self.box < 48 else 4
 
     @property
     def n_features(self) -> int:
         """Size of the flattened feature map."""
-        return self.filters * (self.side >> self.levels) ** 3
+        return self.filters * (self.box >> self.levels) ** 3
 
     def encoder(self, with_code: bool = True) -> Encoder3D:
         """A new Encoder3D."""
-        return Encoder3D(self.side, self.levels, self.filters, with_code)
+        return Encoder3D(self.box, self.levels, self.filters, with_code)
 
     def decoder(self, code_size: int = CODE_SIZE) -> Decoder3D:
         """A new Decoder3D."""
-        return Decoder3D(self.side, self.levels, self.filters, code_size)
+        return Decoder3D(self.box, self.levels, self.filters, code_size)
 
     def classifier(self) -> Classifier3D:
         """A new Classifier3D."""

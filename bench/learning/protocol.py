@@ -17,10 +17,10 @@ class Protocol:
     name: str
     summary: str
     learning_rate: float
-    decay: bool  # the learning rate rises and falls to 0 within each training; else it is constant
+    warmup_cosine: bool  # the learning rate rises and falls to 0 within each training; else it is constant
     keras_style: bool  # Glorot-uniform weights, BatchNorm with momentum 0.99 and ε 1e-3; else PyTorch's defaults
     equal_steps: bool  # each method gets the same number of optimiser steps; else epochs over what it trains on
-    validation_share: float | None  # of the label budget; None: all validation labels, outside the budget
+    validation_fraction: float | None  # of the label budget; None: all validation labels, outside the budget
     augment: bool  # wedge-preserving rotations of the training volumes
     patience: int | None  # epochs without a better validation loss before training stops
     selects_by_own_loss: bool  # validation loss: the method's own, or the cross-entropy that all classifiers share
@@ -32,10 +32,10 @@ PROTOCOLS = {
         name="paper",
         summary="as published: epochs over what each method trains on, Keras-style layers, validation labels extra",
         learning_rate=1e-4,
-        decay=False,
+        warmup_cosine=False,
         keras_style=True,
         equal_steps=False,
-        validation_share=None,
+        validation_fraction=None,
         augment=False,
         patience=10,
         selects_by_own_loss=True,
@@ -45,10 +45,10 @@ PROTOCOLS = {
         name="fair",
         summary="equal steps, augmentation and backbone for all; validation labels come out of the label budget",
         learning_rate=1e-3,
-        decay=True,
+        warmup_cosine=True,
         keras_style=False,
         equal_steps=True,
-        validation_share=0.2,
+        validation_fraction=0.2,
         augment=True,
         patience=None,
         selects_by_own_loss=False,
@@ -77,7 +77,7 @@ class Profile:
     seeds: int
     box: int  # voxels along an edge, for data sets that are simulated
     per_class: int
-    test_share: float
+    test_fraction: float
 
 
 PROFILES = {
@@ -89,7 +89,7 @@ PROFILES = {
         seeds=3,
         box=16,
         per_class=300,
-        test_share=1 / 3,
+        test_fraction=1 / 3,
     ),
     "paper": Profile(
         name="paper",
@@ -99,7 +99,7 @@ PROFILES = {
         seeds=3,
         box=28,
         per_class=350,
-        test_share=0.5,
+        test_fraction=0.5,
     ),
 }
 

@@ -25,14 +25,13 @@ from bench.base.seeds import derive, torch_generator
 from bench.learning.checkpoint import Checkpoints, State, global_randomness, seed_globally, set_global_randomness
 from bench.learning.contracts import Batch, Classifies, TrainingData, Weights, in_batches
 from bench.learning.networks import Backbone, initialise
-from bench.learning.protocol import Budget
-from bench.learning.protocol import Protocol as Rules
+from bench.learning.protocol import Budget, Protocol
 from bench.learning.stream import Stream
 from bench.learning.views import wedge_preserving_views
 
-CHECKS_PER_EPOCH = 4  # validations an epoch where steps are equal for all
+VALIDATIONS_PER_EPOCH = 4  # validations an epoch where steps are equal for all
 
-_COUNTED = ("epochs_done", "steps_done", "best_loss", "checks_since_best")
+_COUNTED = ("epochs_done", "steps_done", "best_loss", "validations_since_best")
 _COUNTED_BY_TRAINER = ("seconds", "steps", "volumes_seen")
 
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
@@ -41,7 +40,7 @@ NetworkT = TypeVar("NetworkT", bound=nn.Module)
 Loss = Callable[[NetworkT, Batch], Tensor]
 
 
-class Check(NamedTuple):
+class ValidationPoint(NamedTuple):
     """One point of a learning curve."""
 
     step: int
@@ -53,7 +52,7 @@ class Check(NamedTuple):
 class Trainer:
     """Trains networks for one trial under its protocol, and counts what that took."""
 
-    rules: Rules
+    protocol: Protocol
     budget: Budget
     backbone: Backbone
     seed: int  # of the run; every stream of random numbers derives from it by name
@@ -67,7 +66,7 @@ class Trainer:
     seconds: float = 0.0
     steps: int = 0
     volumes_seen: int = 0
-    history: list[Check] = field(default_factory=list)
+    history: list[ValidationPoint] = field(default_factory=list)
     runs: int = 0  # trainings begun
 
     @property
@@ -83,7 +82,7 @@ class Trainer:
 
     def initialise(self, network: NetworkT, name: str = "network") -> NetworkT:
         """Draw the network's weights from this trial's seed and move it to the device."""
-        initialise(network, torch_generator(self.seed, "weights", name), self.rules.keras_style)
+        initialise(network, torch_generator(self.seed, "weights", name), self.protocol.keras_style)
         return network.to(self.device)
 
     def start(
@@ -92,7 +91,7 @@ class Trainer:
         loss: Loss[NetworkT],
         data: TrainingData,
         name: str = "training",
-        share: float = 1.0,
+        fraction: float = 1.0,
         epochs: int | None = None,
         learning_rate: float | None = None,
     ) -> Run[NetworkT]:
@@ -102,13 +101,13 @@ class Trainer:
             network,
             loss,
             name,
-            share * (epochs if epochs is not None else self.budget.epochs),
-            learning_rate if learning_rate is not None else self.rules.learning_rate,
+            fraction * (epochs if epochs is not None else self.budget.epochs),
+            learning_rate if learning_rate is not None else self.protocol.learning_rate,
         )
         run.train_on(data)
         return run
 
-    def shared(self, name: str, make: Callable[[Trainer], Weights], share: float = 1.0) -> Weights:
+    def shared(self, name: str, make: Callable[[Trainer], Weights], fraction: float = 1.0) -> Weights:
         """What `make` trains, once a seed: later trials (other fractions, other methods) read it from the cache.
 
         `make` must depend on the volumes, the seed, the protocol and the budget only, never on a label; it gets a
@@ -139,13 +138,13 @@ class Trainer:
             write_atomically(folder / "cost.json", json.dumps(cost))
             own.checkpoints.clear()
 
-        parts = (asdict(self.rules), asdict(self.budget), asdict(self.backbone), self.seed, self.data_key)
+        parts = (asdict(self.protocol), asdict(self.budget), asdict(self.backbone), self.seed, self.data_key)
         key = digest(name, *parts, code_digest(sys.modules[make.__module__]))
         folder = self.cache.entry(name, key, fill, resumable=True)
         cost = json.loads((folder / "cost.json").read_text())
-        history = [Check(*row) for row in cost["history"]]
-        self.history = history[: math.ceil(share * len(history))]
-        seconds, steps, volumes_seen = (share * took for took in cost["took"])
+        history = [ValidationPoint(*row) for row in cost["history"]]
+        self.history = history[: math.ceil(fraction * len(history))]
+        seconds, steps, volumes_seen = (fraction * took for took in cost["took"])
         self.seconds += seconds
         self.steps += round(steps)
         self.volumes_seen += round(volumes_seen)
@@ -178,7 +177,7 @@ class Run(Generic[NetworkT]):
         self.noise = torch.Generator(trainer.device).manual_seed(derive(trainer.seed, "noise", name))
         self.best_loss = math.inf
         self.best_weights: Weights = _copy(network)
-        self.checks_since_best = 0
+        self.validations_since_best = 0
 
     def train_on(self, data: TrainingData) -> None:
         """Train on these volumes and labels from now on."""
@@ -186,9 +185,9 @@ class Run(Generic[NetworkT]):
         self.labelled = Stream((data.labels != UNLABELLED).nonzero().flatten().cpu(), self.order)
         self.unlabelled = Stream((data.labels == UNLABELLED).nonzero().flatten().cpu(), self.order)
 
-    def fork(self, name: str, share: float) -> Run[NetworkT]:
+    def fork(self, name: str, fraction: float) -> Run[NetworkT]:
         """A copy that trains on by itself for `share` of the trial's budget, with random numbers of its own."""
-        epochs = share * self.trainer.budget.epochs
+        epochs = fraction * self.trainer.budget.epochs
         twin = Run(self.trainer, copy.deepcopy(self.network), self.loss, name, epochs, self.learning_rate)
         twin.optimizer.load_state_dict(copy.deepcopy(self.optimizer.state_dict()))
         twin.best_loss, twin.best_weights = self.best_loss, self.best_weights
@@ -197,8 +196,8 @@ class Run(Generic[NetworkT]):
 
     def over(self, until: float | None = None) -> bool:
         """Whether the training, or the part of it up to `until` epochs, is at its end or out of patience."""
-        end, patience = self.epochs if until is None else until, self.trainer.rules.patience
-        return self.epochs_done > end - 1e-6 or (patience is not None and self.checks_since_best >= patience)
+        end, patience = self.epochs if until is None else until, self.trainer.protocol.patience
+        return self.epochs_done > end - 1e-6 or (patience is not None and self.validations_since_best >= patience)
 
     def advance(self, until: float | None = None) -> bool:
         """Train to the next check, at most to `until` epochs; False, with nothing done, once the training is over.
@@ -226,7 +225,7 @@ class Run(Generic[NetworkT]):
                 self.data.volumes.expect(following)
             losses.append(self._step(indices))
         if losses:
-            self._check(float(torch.stack(losses).mean()))
+            self._keep_best(float(torch.stack(losses).mean()))
         self.trainer.seconds += time.perf_counter() - began
         checkpoints.keep(stage, self._state, self.over(until))
         return True
@@ -245,7 +244,7 @@ class Run(Generic[NetworkT]):
     def _batches(self, end: float) -> list[Tensor]:
         """Indices of each batch up to the next check."""
         size, per_epoch = self.trainer.budget.batch_size, self.trainer.steps_per_epoch
-        if not self.trainer.rules.equal_steps:
+        if not self.trainer.protocol.equal_steps:
             self.epochs_done += 1
             order = torch.randperm(len(self.data.labels), generator=self.order)
             batches = list(order.split(size))
@@ -253,7 +252,7 @@ class Run(Generic[NetworkT]):
         # Half the batch is labelled, for every method; one that knows no labels fills the whole of it.
         from_labelled = size // 2 if len(self.labelled.indices) else 0
         from_unlabelled = size - from_labelled if len(self.unlabelled.indices) else 0
-        self.epochs_done = min(self.epochs_done + 1 / CHECKS_PER_EPOCH, end)
+        self.epochs_done = min(self.epochs_done + 1 / VALIDATIONS_PER_EPOCH, end)
         steps = round(self.epochs_done * per_epoch) - self.steps_done
         return [
             torch.cat([self.labelled.take(from_labelled), self.unlabelled.take(from_unlabelled)]) for _ in range(steps)
@@ -261,11 +260,11 @@ class Run(Generic[NetworkT]):
 
     def _step(self, indices: Tensor) -> Tensor:
         """One optimiser step on the volumes at `indices`; returns the loss."""
-        if self.trainer.rules.decay:
-            self.optimizer.param_groups[0]["lr"] = self.learning_rate * self._decay()
+        if self.trainer.protocol.warmup_cosine:
+            self.optimizer.param_groups[0]["lr"] = self.learning_rate * self._warmup_cosine()
         self.steps_done += 1
         volumes, labels = self.data.volumes[indices], self.data.labels[indices.to(self.data.labels.device)]
-        if self.trainer.rules.augment and volumes.ndim == 5:
+        if self.trainer.protocol.augment and volumes.ndim == 5:
             volumes = wedge_preserving_views(volumes, self.order)
         self.network.train()
         self.optimizer.zero_grad()
@@ -276,22 +275,22 @@ class Run(Generic[NetworkT]):
         self.trainer.volumes_seen += len(indices)
         return loss.detach()
 
-    def _decay(self) -> float:
+    def _warmup_cosine(self) -> float:
         """A linear rise over the first tenth of this training, then half a cosine to 0."""
         done = (self.steps_done + 1) / max(1, round(self.epochs * self.trainer.steps_per_epoch))
         return min(10 * done, 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
 
-    def _check(self, training_loss: float) -> None:
+    def _keep_best(self, training_loss: float) -> None:
         """Validate, and keep the weights where they are the best so far."""
         loss = self.validate()
-        self.trainer.history.append(Check(self.trainer.steps, training_loss, loss))
+        self.trainer.history.append(ValidationPoint(self.trainer.steps, training_loss, loss))
         if not (math.isfinite(training_loss) and math.isfinite(loss)):
             raise FloatingPointError(f"the loss became {training_loss:g} (validation {loss:g}) in training")
-        self.checks_since_best += 1
+        self.validations_since_best += 1
         if loss < self.best_loss:
             self.best_loss = loss
             self.best_weights = _copy(self.network)
-            self.checks_since_best = 0
+            self.validations_since_best = 0
 
     @torch.inference_mode()
     def validate(self) -> float:
@@ -299,7 +298,7 @@ class Run(Generic[NetworkT]):
         network: nn.Module | Classifies = self.network.eval()
         data, trainer = self.data, self.trainer
         known = (data.validation_labels != UNLABELLED).nonzero().flatten()
-        if trainer.rules.selects_by_own_loss or not len(known) or not isinstance(network, Classifies):
+        if trainer.protocol.selects_by_own_loss or not len(known) or not isinstance(network, Classifies):
             noise = torch.Generator(trainer.device).manual_seed(derive(trainer.seed, "validation"))
             parts = [
                 float(self.loss(self.network, Batch(volumes, labels, noise))) * len(labels)
@@ -364,22 +363,22 @@ class Run(Generic[NetworkT]):
             setattr(self, name, facts[name])
         for name in _COUNTED_BY_TRAINER:
             setattr(self.trainer, name, facts[f"trainer.{name}"])
-        self.trainer.history = [Check(*row) for row in facts["history"]]
+        self.trainer.history = [ValidationPoint(*row) for row in facts["history"]]
         set_global_randomness(State(part("global"), facts["global"]))
 
     def _rehearse(self, end: float) -> None:
         """Time two steps and a validation, and count them for the whole of this training."""
-        rules = self.trainer.rules
+        protocol = self.trainer.protocol
         left = end - self.epochs_done
-        batches = self._batches(self.epochs_done + 1 / CHECKS_PER_EPOCH) or [torch.arange(2)]
-        steps = left * (self.trainer.steps_per_epoch if rules.equal_steps else len(batches))
+        batches = self._batches(self.epochs_done + 1 / VALIDATIONS_PER_EPOCH) or [torch.arange(2)]
+        steps = left * (self.trainer.steps_per_epoch if protocol.equal_steps else len(batches))
         self._step(batches[0])
         began = time.perf_counter()
         self._step(batches[0])
         step = time.perf_counter() - began
         self.validate()
         check = time.perf_counter() - began - step
-        self.trainer.seconds += steps * step + left * (CHECKS_PER_EPOCH if rules.equal_steps else 1) * check
+        self.trainer.seconds += steps * step + left * (VALIDATIONS_PER_EPOCH if protocol.equal_steps else 1) * check
         self.epochs_done = end
 
 

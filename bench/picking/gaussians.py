@@ -63,11 +63,11 @@ def blobs(
         places.append(some + [along.start for along in outer])
         scores.append(values)
         report(done + 1, len(parts))
-    deviation = math.sqrt(max(square / voxels.size - (total / voxels.size) ** 2, 0.0))
-    if deviation == 0:
+    std = math.sqrt(max(square / voxels.size - (total / voxels.size) ** 2, 0.0))
+    if std == 0:
         raise constant("the tomogram")
     distance = min_distance_in_angstroms / voxel_size_in_angstroms or 0.75 * diameter
-    found, values = np.concatenate(places), np.concatenate(scores) / deviation
+    found, values = np.concatenate(places), np.concatenate(scores) / std
     best = strongest(found, values, distance, count)
     return pd.DataFrame({"z": found[best, 0], "y": found[best, 1], "x": found[best, 2], "score": values[best]})
 

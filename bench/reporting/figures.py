@@ -64,8 +64,8 @@ def _accuracy(rows: pd.DataFrame, title: str) -> Figure | None:
     figure, axes = plt.subplots(figsize=(6.4, 4.4))
     variants = _ordered(table)
     for i, (variant, colour) in enumerate(zip(variants, sns.color_palette(n_colors=len(variants)))):
-        line = table[table["variant"] == variant].sort_values("fraction")
-        x = line["fraction"] * (1 + 0.012 * (i - len(variants) / 2))  # side by side, so that no bar hides another
+        line = table[table["variant"] == variant].sort_values("labelled_percent")
+        x = line["labelled_percent"] * (1 + 0.012 * (i - len(variants) / 2))  # no bar hides another
         y, low, high = (100 * line[c] for c in ("accuracy", "accuracy_low", "accuracy_high"))
         spread = np.vstack([(y - low).fillna(0), (high - y).fillna(0)])
         method = line["method"].iloc[0]
@@ -74,7 +74,7 @@ def _accuracy(rows: pd.DataFrame, title: str) -> Figure | None:
     chance = 100 / rows["n_classes"].dropna().iloc[0]
     axes.axhline(chance, color="grey", linestyle=":", label="chance")
     axes.set(xscale="log", xlabel="labelled part of the training set in %", ylabel="accuracy on the test set in %")
-    fractions = sorted(table["fraction"].unique())
+    fractions = sorted(table["labelled_percent"].unique())
     axes.set_xticks(fractions, [f"{f:g}" for f in fractions])
     axes.minorticks_off()
     axes.set_ylim(0, 100)
@@ -90,25 +90,25 @@ def _confusion(records: dict[str, dict[str, Any]], title: str) -> Figure | None:
     methods = {}
     for record in records.values():
         if record["confusion"]:
-            cell = (record["trial"]["variant"], record["trial"]["fraction"])
+            cell = (record["trial"]["variant"], record["trial"]["labelled_percent"])
             sums[cell] = sums.get(cell, 0) + np.array(record["confusion"])
             names, methods[cell[0]] = record["class_names"], record["trial"]["method"]
     if not sums:
         return None
     variants = sorted(methods, key=lambda v: (paper.rank(methods[v]), v))
-    fractions = sorted({fraction for _, fraction in sums})
+    fractions = sorted({percent for _, percent in sums})
     size = (2.6 * len(fractions) + 1.5, 2.5 * len(variants) + 1.2)
     figure, grid = plt.subplots(len(variants), len(fractions), figsize=size, squeeze=False, layout="constrained")
     short = [name[:20] for name in names]
     for i, variant in enumerate(variants):
-        for j, fraction in enumerate(fractions):
+        for j, percent in enumerate(fractions):
             axes: Axes = grid[i][j]
-            if (variant, fraction) not in sums:
+            if (variant, percent) not in sums:
                 axes.set_axis_off()
                 continue
-            counts = sums[variant, fraction]
+            counts = sums[variant, percent]
             image = axes.imshow(100 * counts / counts.sum(1, keepdims=True), vmin=0, vmax=100, cmap="rocket_r")
-            axes.set_title(f"{variant}, {fraction:g} %", fontsize=8)
+            axes.set_title(f"{variant}, {percent:g} %", fontsize=8)
             axes.set_xticks(range(len(short)), short if i == len(variants) - 1 else [], rotation=90, fontsize=6)
             axes.set_yticks(range(len(short)), short if j == 0 else [], fontsize=6)
             axes.grid(visible=False)
@@ -119,7 +119,11 @@ def _confusion(records: dict[str, dict[str, Any]], title: str) -> Figure | None:
 
 def _learning(records: dict[str, dict[str, Any]], title: str) -> Figure | None:
     curves = [
-        {"variant": r["trial"]["variant"], "fraction": r["trial"]["fraction"], "seed": r["trial"]["seed"]}
+        {
+            "variant": r["trial"]["variant"],
+            "labelled_percent": r["trial"]["labelled_percent"],
+            "seed": r["trial"]["seed"],
+        }
         | {"step": step, "method": r["trial"]["method"], "loss": loss}
         for r in records.values()
         for step, _, loss in r["history"]
@@ -127,7 +131,7 @@ def _learning(records: dict[str, dict[str, Any]], title: str) -> Figure | None:
     if not curves:
         return None
     table = pd.DataFrame(curves)
-    table["labelled"] = [f"{f:g} %" if pd.notna(f) else "none" for f in table["fraction"]]
+    table["labelled"] = [f"{f:g} %" if pd.notna(f) else "none" for f in table["labelled_percent"]]
     variants = _ordered(table)
     figure, grid = plt.subplots(
         1, len(variants), figsize=(2.5 * len(variants) + 0.5, 2.7), squeeze=False, layout="constrained"
@@ -148,14 +152,14 @@ def _learning(records: dict[str, dict[str, Any]], title: str) -> Figure | None:
 
 
 def _reconstruction(store: Store, records: dict[str, dict[str, Any]], title: str) -> Figure | None:
-    """Rows: classes; columns: the original, then each method at its highest fraction, first seed; three slices each."""
+    """Rows: classes; columns: the original, then each method with the most labels, first seed; three slices each."""
     chosen: dict[str, tuple[float, str]] = {}
     for key, record in records.items():
         trial = record["trial"]
-        fraction = trial["fraction"] or 0.0
+        percent = trial["labelled_percent"] or 0.0
         first = trial["seed"] == min(r["trial"]["seed"] for r in records.values())
-        if first and "mse" in record["scores"] and fraction >= chosen.get(trial["variant"], (-1.0, ""))[0]:
-            chosen[trial["variant"]] = (fraction, key)
+        if first and "mse" in record["scores"] and percent >= chosen.get(trial["variant"], (-1.0, ""))[0]:
+            chosen[trial["variant"]] = (percent, key)
     volumes: dict[str, FloatArray] = {}
     for variant, (_, key) in chosen.items():
         found = store.reconstructions(key)
@@ -166,7 +170,7 @@ def _reconstruction(store: Store, records: dict[str, dict[str, Any]], title: str
     variants = sorted(volumes, key=lambda v: (v != "autoencoding", v))
     names = records[chosen[variants[0]][1]]["class_names"]
     columns = [("original", volumes[variants[0]][:, 0])]
-    columns += [(_with_fraction(v, chosen[v][0]), volumes[v][:, 1]) for v in variants]
+    columns += [(_with_percent(v, chosen[v][0]), volumes[v][:, 1]) for v in variants]
     shape = (len(names), 3 * len(columns))
     figure, grid = plt.subplots(*shape, figsize=(0.95 * shape[1] + 1.2, 0.98 * shape[0] + 0.9), squeeze=False)
     for j, (column, parts) in enumerate(columns):
@@ -181,8 +185,8 @@ def _reconstruction(store: Store, records: dict[str, dict[str, Any]], title: str
     return figure
 
 
-def _with_fraction(variant: str, fraction: float) -> str:
-    return f"{variant}, {fraction:g} %" if fraction else variant
+def _with_percent(variant: str, percent: float) -> str:
+    return f"{variant}, {percent:g} %" if percent else variant
 
 
 def _ordered(table: pd.DataFrame) -> list[str]:

@@ -15,7 +15,7 @@ from bench.base.errors import BenchError
 from bench.trials.rows import CELL, TERMS
 
 FALSE_ALARM = 0.05  # of the whole gate
-PAIR = [*TERMS, "variant", "fraction", "seed"]  # not the fingerprint: another machine rounds otherwise
+PAIR = [*TERMS, "variant", "labelled_percent", "seed"]  # not the fingerprint: another machine rounds otherwise
 MSE_FLOOR = 0.01  # relative; below it, rounding on another machine
 
 
@@ -42,7 +42,7 @@ def compare(new: pd.DataFrame, baseline: pd.DataFrame) -> list[Verdict]:
     The tolerance is Student's one-sided t quantile (5 % over all verdicts) times the standard error of a mean
     difference between two independent runs, from the spread over the baseline's seeds, pooled over the cells of its
     terms, or from the test set's size where that says more.
-    Fractions are judged together: a loss at one fraction alone must be that much larger to show.
+    Fractions are judged together: a loss at one percent alone must be that much larger to show.
     Raises BenchError where the runs cannot be compared: no pairs, missing trials, other splits.
     """
     base = baseline[baseline["status"] == "done"]
@@ -55,7 +55,7 @@ def compare(new: pd.DataFrame, baseline: pd.DataFrame) -> list[Verdict]:
         first = absent.iloc[0]
         raise BenchError(
             f"{len(absent)} of the baseline's {len(pairs)} trials were not run (first: {first['variant']} "
-            f"{first['fraction']} % seed {first['seed']}, {first['dataset']}, {first['protocol']}); "
+            f"{first['labelled_percent']} % seed {first['seed']}, {first['dataset']}, {first['protocol']}); "
             f"run bench with the baseline's options"
         )
     other = pairs[(pairs["status"] == "done") & (pairs["split_base"] != pairs["split"])]
@@ -70,7 +70,7 @@ def compare(new: pd.DataFrame, baseline: pd.DataFrame) -> list[Verdict]:
     return [_judge(*what, quantile=1 - FALSE_ALARM / len(judged)) for what in judged]
 
 
-def report(verdicts: list[Verdict]) -> str:
+def summary(verdicts: list[Verdict]) -> str:
     """A readable summary, one line a verdict."""
     lines = []
     for v in verdicts:
@@ -89,11 +89,11 @@ def write_junit(verdicts: list[Verdict], path: Path) -> None:
     if path.exists() and not path.read_bytes().startswith(b"<?xml"):
         raise BenchError(f"--junit {path}: exists and is no JUnit file; name another")
     bad = sum(v.regressed for v in verdicts)
-    suite = ElementTree.Element("testsuite", name="bench check", tests=str(len(verdicts)), failures=str(bad))
+    suite = ElementTree.Element("testsuite", name="bench gate", tests=str(len(verdicts)), failures=str(bad))
     for verdict in verdicts:
         case = ElementTree.SubElement(suite, "testcase", classname=verdict.name, name=verdict.score)
         if verdict.regressed:
-            ElementTree.SubElement(case, "failure", message=report([verdict]))
+            ElementTree.SubElement(case, "failure", message=summary([verdict]))
     ElementTree.ElementTree(suite).write(path, encoding="utf-8", xml_declaration=True)
 
 

@@ -47,11 +47,11 @@ def summary(rows: pd.DataFrame) -> str:
 
 
 def leaderboard(rows: pd.DataFrame) -> pd.DataFrame:
-    """One line a cell, best first within equal terms and fraction; incomplete cells last, without a rank."""
+    """One line a cell, best first within equal terms and label fraction; incomplete cells last, without a rank."""
     board = cells(rows)
-    board = board[board["fraction"].notna()].drop(columns=["mse_low", "mse_high", "method"])
-    board = board.sort_values([*COMPARISON, "fraction", "rank"], na_position="last")
-    first = [*COMPARISON, "fraction", "rank", "variant", "accuracy", "accuracy_low", "accuracy_high"]
+    board = board[board["labelled_percent"].notna()].drop(columns=["mse_low", "mse_high", "method"])
+    board = board.sort_values([*COMPARISON, "labelled_percent", "rank"], na_position="last")
+    first = [*COMPARISON, "labelled_percent", "rank", "variant", "accuracy", "accuracy_low", "accuracy_high"]
     first += ["seeds", "seeds_planned", "complete"]
     return board[first + [c for c in board if c not in first]]
 
@@ -59,7 +59,7 @@ def leaderboard(rows: pd.DataFrame) -> pd.DataFrame:
 def _tables(rows: pd.DataFrame) -> list[Table]:
     done = rows[rows["status"] == "done"]
     tables = []
-    if rows["fraction"].notna().any():
+    if rows["labelled_percent"].notna().any():
         tables.append(accuracy_table(rows))
     if done["mse"].notna().any():
         tables.append(reconstruction_table(rows))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-FRACTIONS = (5.0, 10.0, 20.0)  # labelled, in % of the training set
+PERCENTS = (5.0, 10.0, 20.0)  # labelled, in % of the training set
 
 # Names as in Table 2, in its order; `autoencoder` stands in Table 3 only.
 TITLES = {

@@ -51,13 +51,13 @@ def bootstrap_interval(differences: Values) -> Interval:
     return Interval(mean, float(low), float(high), n)
 
 
-def precision(n_test: int, share: float = 0.5) -> float:
+def precision(n_test: int, fraction: float = 0.5) -> float:
     """Half-width of the 95 % interval that `n_test` volumes allow for an accuracy of `share`: 4.5 points for 480."""
-    return 1.959964 * math.sqrt(share * (1 - share) / n_test)
+    return 1.959964 * math.sqrt(fraction * (1 - fraction) / n_test)
 
 
 def cells(rows: pd.DataFrame) -> pd.DataFrame:
-    """One line a cell (method × fraction on equal terms): mean and interval of the accuracy, means of the rest.
+    """One line a cell (method × label fraction on equal terms): mean and interval of the accuracy, means of the rest.
 
     Cells with a failed or missing seed are kept, marked incomplete, averaged over the seeds there are, and not ranked.
     """
@@ -76,7 +76,7 @@ def cells(rows: pd.DataFrame) -> pd.DataFrame:
     table = pd.DataFrame(lines)
     table["complete"] = table["seeds"] == table["seeds_planned"]
     ranked = table[table["complete"] & table["accuracy"].notna()]
-    table["rank"] = ranked.groupby([*COMPARISON, "fraction"])["accuracy"].rank(ascending=False, method="min")
+    table["rank"] = ranked.groupby([*COMPARISON, "labelled_percent"])["accuracy"].rank(ascending=False, method="min")
     table["rank"] = table["rank"].astype("Int64")
     return table
 
@@ -88,14 +88,14 @@ def paired_differences(rows: pd.DataFrame) -> pd.DataFrame:
     """
     done = rows[(rows["status"] == "done") & rows["accuracy"].notna()]
     lines = []
-    for cell, group in done.groupby([*COMPARISON, "fraction"], sort=False):
+    for cell, group in done.groupby([*COMPARISON, "labelled_percent"], sort=False):
         wide = group.pivot_table(index="seed", columns="variant", values="accuracy", sort=False)
         for i, a in enumerate(wide.columns):
             for b in wide.columns[i + 1 :]:
                 pairs = (wide[a] - wide[b]).dropna().to_numpy(dtype=float)
                 kind = "bootstrap" if len(pairs) >= 6 else "t"
                 interval = bootstrap_interval(pairs) if kind == "bootstrap" else t_interval(pairs)
-                line = dict(zip([*COMPARISON, "fraction"], cell)) | {"method": a, "minus": b}
+                line = dict(zip([*COMPARISON, "labelled_percent"], cell)) | {"method": a, "minus": b}
                 lines.append(
                     line
                     | {

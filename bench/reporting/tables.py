@@ -62,19 +62,19 @@ def comparison_title(comparison: tuple[object, ...]) -> str:
 def accuracy_table(rows: pd.DataFrame) -> Table:
     """Table 2: accuracy of each method at each label fraction, by data set and protocol, beside the paper's."""
     table = cells(rows)
-    table = table[table["fraction"].notna()]
+    table = table[table["labelled_percent"].notna()]
     variants = sorted(zip(table["method"], table["variant"]), key=lambda v: (paper.rank(v[0]), v[1]))
     variants = list(dict.fromkeys(variants))
     body = {"method": [_title(method, variant) for method, variant in variants]}
     for comparison, group in table.groupby(COMPARISON, sort=False):
-        for fraction in sorted(group["fraction"].unique()):
-            chosen = group[group["fraction"] == fraction].set_index("variant")
-            body[f"{_short(comparison, table)}: {fraction:g} %"] = [
+        for percent in sorted(group["labelled_percent"].unique()):
+            chosen = group[group["labelled_percent"] == percent].set_index("variant")
+            body[f"{_short(comparison, table)}: {percent:g} %"] = [
                 _percent(chosen.loc[variant]) if variant in chosen.index else "–" for _, variant in variants
             ]
     for i, name in enumerate(PAPER_SETS):
-        for j, fraction in enumerate(paper.FRACTIONS):
-            body[f"{name}: {fraction:g} %"] = [
+        for j, percent in enumerate(paper.PERCENTS):
+            body[f"{name}: {percent:g} %"] = [
                 f"{paper.ACCURACY[m][i][j]:.2f}" if m in paper.ACCURACY and m == v else "–" for m, v in variants
             ]
     caption = "Table 2. Accuracy in % on the test set, by labelled part of the training set"
@@ -85,7 +85,7 @@ def reconstruction_table(rows: pd.DataFrame) -> Table:
     """Table 3: reconstruction MSE on the test set, by data set and protocol, beside the paper's."""
     table = cells(rows)
     table = table[table["mse"].notna()]
-    lines = {(row["method"], row["variant"], row["fraction"]) for _, row in table.iterrows()}
+    lines = {(row["method"], row["variant"], row["labelled_percent"]) for _, row in table.iterrows()}
     ordered = sorted(
         {(m, v, None if pd.isna(f) else float(f)) for m, v, f in lines},
         key=lambda line: (line[0] != "autoencoder", line[0] != "autoencoding", line[1], line[2] or 0.0),
@@ -93,8 +93,8 @@ def reconstruction_table(rows: pd.DataFrame) -> Table:
     body = {"method": [_title(m, v) + ("" if f is None else f", {f:g} % labelled") for m, v, f in ordered]}
     for comparison, group in table.groupby(COMPARISON, sort=False):
         column = []
-        for _, variant, fraction in ordered:
-            same = group["fraction"].isna() if fraction is None else group["fraction"] == fraction
+        for _, variant, percent in ordered:
+            same = group["labelled_percent"].isna() if percent is None else group["labelled_percent"] == percent
             chosen = group[same & (group["variant"] == variant)]
             column.append(_error(chosen.iloc[0]) if len(chosen) else "–")
         body[_short(comparison, table)] = column
@@ -107,17 +107,17 @@ def reconstruction_table(rows: pd.DataFrame) -> Table:
 
 
 def status_grid(rows: pd.DataFrame) -> str:
-    """How many seeds of each method and fraction are done, and what became of the others; for a terminal."""
+    """How many seeds of each method and label fraction are done, and what became of the others; for a terminal."""
     parts = []
     for comparison, group in rows.groupby(COMPARISON, sort=False):
-        columns = {"no labels" if pd.isna(f) else f"{f:g} %": f for f in sorted(group["fraction"].unique())}
+        columns = {"no labels" if pd.isna(f) else f"{f:g} %": f for f in sorted(group["labelled_percent"].unique())}
         body = []
         for variant, ours in group.groupby("variant"):
             line = [variant]
-            for fraction in columns.values():
-                statuses = ours[ours["fraction"].isna() if pd.isna(fraction) else ours["fraction"] == fraction][
-                    "status"
-                ]
+            for percent in columns.values():
+                statuses = ours[
+                    ours["labelled_percent"].isna() if pd.isna(percent) else ours["labelled_percent"] == percent
+                ]["status"]
                 others = statuses[statuses != "done"].value_counts()
                 text = f"{(statuses == 'done').sum()} of {len(statuses)} done" if len(statuses) else "–"
                 line.append(", ".join([text, *(f"{n} {status}" for status, n in others.items())]))

@@ -131,9 +131,9 @@ class Imaging:
         make = self._filter if self.mode == "fourier" else self._tilt
         defocus = defocus_in_micrometres.to(volumes.device, torch.float32).view(-1, 1, 1, 1)
         image, snr = make(volumes, voxel_size_in_angstroms, generator, defocus)
-        deviation, mean = torch.std_mean(image, dim=(1, 2, 3), keepdim=True)
+        std, mean = torch.std_mean(image, dim=(1, 2, 3), keepdim=True)
         image -= mean
-        image /= deviation if self.contrast == "bright" else -deviation
+        image /= std if self.contrast == "bright" else -std
         return image, snr.flatten()
 
     def _noise_level(self, delivered: Tensor, nominal: Tensor) -> Tensor:

@@ -169,7 +169,7 @@ def plan(
 
 
 def simulate(plan: Plan, first: int = 0, workers: int | None = None) -> Iterator[tuple[range, FloatArray, FloatArray]]:
-    """Particles, boxes (b, d, h, w) and SNR (b,), batch by batch in order, from batch `first`, on all cores.
+    """ParticleTable, boxes (b, d, h, w) and SNR (b,), batch by batch in order, from batch `first`, on all cores.
 
     Each batch is made by one thread: another number of threads would round sums otherwise, and the bytes of a set
     must not depend on the machine.

@@ -18,7 +18,7 @@ TERMS = ["dataset", "protocol", "epochs", "batch_size", "filters"]  # what a use
 COMPARISON = [*TERMS, "data"]  # rows that agree here are on equal terms: the same volumes too
 
 
-CELL = [*COMPARISON, "variant", "fraction"]  # and these are one cell: its seeds
+CELL = [*COMPARISON, "variant", "labelled_percent"]  # and these are one cell: its seeds
 
 
 COUNTS = ["n_train", "n_labelled", "n_validation_labelled", "n_test", "n_classes", "split_by", "split"]
@@ -40,16 +40,16 @@ def printable(text: str) -> str:
 
 def row_label(row: pd.Series) -> str:
     """Names a row's trial: "fair autoencoding 5 % seed 0"."""
-    fraction = "" if pd.isna(row["fraction"]) else f" {row['fraction']:g} %"
-    return f"{row['protocol']} {row['variant']}{fraction} seed {row['seed']}"
+    percent = "" if pd.isna(row["labelled_percent"]) else f" {row['labelled_percent']:g} %"
+    return f"{row['protocol']} {row['variant']}{percent} seed {row['seed']}"
 
 
 def row_of(key: str, record: dict[str, Any]) -> dict[str, Any]:
     """The row of a trial's record."""
     trial = record["trial"]
     row: dict[str, Any] = {name: trial[name] for name in ("dataset", "protocol")} | trial["budget"]
-    row["data"] = digest(trial["fingerprint"], trial["test_share"])[:8]
-    row |= {name: trial[name] for name in ("method", "variant", "fraction", "seed")}
+    row["data"] = digest(trial["fingerprint"], trial["test_fraction"])[:8]
+    row |= {name: trial[name] for name in ("method", "variant", "labelled_percent", "seed")}
     row |= {"status": record["status"], "error": record.get("error", "")}
     for group, columns in (("counts", COUNTS), ("scores", SCORES), ("costs", COSTS)):
         row |= {name: record.get(group, {}).get(name) for name in columns}

@@ -228,7 +228,7 @@ class Store:
         rows = [row_of(key, record) for key, record in self.records().items()]
         by = [*CELL, "seed"]
         whole = dict.fromkeys([c for c in COUNTS if c.startswith("n_")] + ["optimiser_steps", "attempts"], "Int64")
-        table = pd.DataFrame(rows).astype({"fraction": "float64"} | whole)
+        table = pd.DataFrame(rows).astype({"labelled_percent": "float64"} | whole)
         return table.sort_values(by, kind="stable", ignore_index=True)
 
     def busy(self) -> bool:

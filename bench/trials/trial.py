@@ -29,7 +29,7 @@ from bench.learning.contracts import EVALUATION_BATCH, Classifies, Rebuilds, Tra
 from bench.learning.feed import Feed
 from bench.learning.networks import Backbone
 from bench.learning.protocol import PROTOCOLS, Budget
-from bench.learning.training import Check, Trainer
+from bench.learning.training import Trainer, ValidationPoint
 from bench.trials.metrics import Classification, calibration_error, classification, temperature
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -37,16 +37,16 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 
 @dataclass(frozen=True)
 class Trial:
-    """One dataset × protocol × method × fraction × seed, with all that its numbers depend on but the machine."""
+    """One dataset × protocol × method × label fraction × seed, with all that its numbers depend on but the machine."""
 
     dataset: str  # the title that tables print
     fingerprint: str  # of the volumes and labels
-    test_share: float
+    test_fraction: float
     protocol: str
     method: str
     settings: tuple[tuple[str, Any], ...]  # every hyperparameter
     variant: str  # the method's name with the hyperparameters that differ from their defaults
-    fraction: float | None  # labelled volumes in % of the training set; None for a method without labels
+    labelled_percent: float | None  # labelled volumes in % of the training set; None for a method without labels
     seed: int
     budget: Budget
     code: str  # hash of the code that trains it
@@ -57,8 +57,8 @@ class Trial:
 
     def label(self) -> str:
         """For progress lines and errors."""
-        fraction = "" if self.fraction is None else f" {self.fraction:g} %"
-        return f"{self.protocol} {self.variant}{fraction} seed {self.seed}"
+        labelled = "" if self.labelled_percent is None else f" {self.labelled_percent:g} %"
+        return f"{self.protocol} {self.variant}{labelled} seed {self.seed}"
 
     @staticmethod
     def from_dict(record: dict[str, Any]) -> Trial:
@@ -91,7 +91,7 @@ class Result:
     costs: dict[str, float] = field(default_factory=dict)
     recall: tuple[float, ...] = ()
     confusion: tuple[tuple[int, ...], ...] = ()
-    history: list[Check] = field(default_factory=list)
+    history: list[ValidationPoint] = field(default_factory=list)
     class_names: tuple[str, ...] = ()
     reconstructions: FloatArray | None = None  # (classes, 2, d, h, w): original, rebuilt; in training-part units
     calibration: dict[str, float] = field(default_factory=dict)  # what `weights` need to name other volumes
@@ -152,10 +152,10 @@ def split_of(trial: Trial, subtomograms: Subtomograms) -> Split:
     """Who may see what in this trial."""
     return make_split(
         subtomograms.labels,
-        trial.fraction,
+        trial.labelled_percent,
         trial.seed,
-        trial.test_share,
-        PROTOCOLS[trial.protocol].validation_share,
+        trial.test_fraction,
+        PROTOCOLS[trial.protocol].validation_fraction,
         subtomograms.tomogram_ids,
         subtomograms.class_names,
     )
@@ -171,7 +171,7 @@ class _Prepared:
     split: Split
     test: Feed
     mean: float  # of the training voxels
-    deviation: float
+    std: float
 
 
 def _prepare(
@@ -182,10 +182,10 @@ def _prepare(
     device = torch.device(runtime.device)
     seed_globally(derive(trial.seed, "global"))
     whole = Feed(subtomograms.volumes, device=device)
-    mean, deviation = whole.only(torch.from_numpy(split.train)).moments()
-    if deviation == 0:
+    mean, std = whole.only(torch.from_numpy(split.train)).moments()
+    if std == 0:
         raise ValueError("all training voxels are equal")
-    whole = whole.normalised(mean, deviation)
+    whole = whole.normalised(mean, std)
 
     def side(indices: np.ndarray, shown: np.ndarray) -> tuple[Feed, Tensor]:
         labels = np.where(np.isin(indices, shown), subtomograms.labels[indices], UNLABELLED)
@@ -193,9 +193,9 @@ def _prepare(
 
     data = TrainingData(*side(split.train, split.labelled), *side(split.validation, split.validation_labelled))
     trainer = Trainer(
-        rules=PROTOCOLS[trial.protocol],
+        protocol=PROTOCOLS[trial.protocol],
         budget=trial.budget,
-        backbone=Backbone(subtomograms.side, len(subtomograms.class_names), trial.budget.filters),
+        backbone=Backbone(subtomograms.box, len(subtomograms.class_names), trial.budget.filters),
         seed=trial.seed,
         device=device,
         n_train=len(split.train),
@@ -204,7 +204,7 @@ def _prepare(
         checkpoints=checkpoints or Checkpoints(),
         rehearsal=rehearsal,
     )
-    return _Prepared(data, trainer, subtomograms, split, whole.only(torch.from_numpy(split.test)), mean, deviation)
+    return _Prepared(data, trainer, subtomograms, split, whole.only(torch.from_numpy(split.test)), mean, std)
 
 
 def _train_and_score(trial: Trial, runtime: Runtime, checkpoints: Checkpoints | None) -> Result:
@@ -238,10 +238,10 @@ def _train_and_score(trial: Trial, runtime: Runtime, checkpoints: Checkpoints | 
 def _calibration(network: nn.Module | Classifies | Rebuilds, side: _Prepared) -> dict[str, float]:
     """Scale of the voxels, and what the labelled validation volumes say of a classifier: its loss and temperature."""
     made = {
-        "side": side.subtomograms.side,
+        "box": side.subtomograms.box,
         "voxel_size_in_angstroms": side.subtomograms.voxel_size_in_angstroms,
         "mean": side.mean,
-        "deviation": side.deviation,
+        "std": side.std,
     }
     known = side.data.validation_labels != UNLABELLED
     if not isinstance(network, Classifies) or not known.any():

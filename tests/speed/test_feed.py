@@ -28,7 +28,7 @@ class Plain(Dataset[torch.Tensor]):
 def test_an_epoch_of_batches(compare: Compare, side: int, tmp_path: Path) -> None:
     np.save(tmp_path / "volumes.npy", np.random.default_rng(0).normal(size=(2000, side, side, side)).astype(np.float32))
     volumes = np.load(tmp_path / "volumes.npy", mmap_mode="r")
-    feed, loader = Feed(volumes, mean=0.5, deviation=2.0), DataLoader(Plain(volumes), batch_size=16, shuffle=True)
+    feed, loader = Feed(volumes, mean=0.5, std=2.0), DataLoader(Plain(volumes), batch_size=16, shuffle=True)
 
     def epoch() -> None:
         for indices in torch.randperm(len(feed)).split(16):

@@ -38,7 +38,7 @@ def _plain(voxels: np.ndarray, density: Density, rotations: Rotation) -> np.ndar
     ones = fft.rfftn(mask, SHAPE, workers=2).conj()
     mean = fft.irfftn(spectrum * ones, SHAPE, workers=2) / n
     squares = fft.irfftn(fft.rfftn(voxels**2, workers=2) * ones, SHAPE, workers=2) / n
-    deviation = np.sqrt(np.maximum(squares - mean**2, 1e-6))
+    std = np.sqrt(np.maximum(squares - mean**2, 1e-6))
     best = np.full(SHAPE, -np.inf, dtype=np.float32)
     for rotation in rotations:
         back = rotation.inv().as_matrix() * ratio
@@ -48,7 +48,7 @@ def _plain(voxels: np.ndarray, density: Density, rotations: Rotation) -> np.ndar
         turned /= np.sqrt((turned**2).sum() * n)
         found = fft.irfftn(spectrum * fft.rfftn(turned, SHAPE, workers=2).conj(), SHAPE, workers=2)
         np.maximum(best, found, out=best)
-    return best / deviation
+    return best / std
 
 
 def test_template_search(compare: Callable[..., None]) -> None:

@@ -2,6 +2,6 @@
 
 from bench.files.tables.formats import read
 from bench.files.tables.star import write_star
-from bench.files.tables.table import NONE, Particles, Prediction, write
+from bench.files.tables.table import NONE, ParticleTable, Prediction, write
 
-__all__ = ["NONE", "Particles", "Prediction", "read", "write", "write_star"]
+__all__ = ["NONE", "ParticleTable", "Prediction", "read", "write", "write_star"]

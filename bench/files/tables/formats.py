@@ -1,4 +1,4 @@
-"""One reader a format: text in, `Particles` out, with the way back."""
+"""One reader a format: text in, `ParticleTable` out, with the way back."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from scipy.spatial.transform import Rotation
 from bench.base.errors import BenchError
 from bench.files import volume
 from bench.files.tables import relion
-from bench.files.tables.table import ADDED, NONE, Particles, Prediction, columns, frame, numbers, relion_from_zxz
+from bench.files.tables.table import ADDED, NONE, ParticleTable, Prediction, columns, frame, numbers, relion_from_zxz
 
 LARGEST = 1 << 31  # bytes of text
 DYNAMO_SHIFT, DYNAMO_ANGLES, DYNAMO_PLACE = [3, 4, 5], [6, 7, 8], [23, 24, 25]  # columns, from 0
@@ -30,14 +30,14 @@ _IN_VOXELS = ("{}_in_voxels", "{}_vox", "{}_voxel", "{}_voxels", "{}_pix", "{}_p
 Floats = npt.NDArray[np.float64]
 
 
-def read(path: Path, class_column: str = "") -> Particles:
+def read(path: Path, class_column: str = "") -> ParticleTable:
     """Read .star, .csv, .tsv, .json (copick), .tbl (Dynamo) or .txt (SHREC: class z y x and three angles), also .gz.
 
     A folder of extracted boxes (MRC, EM, TIFF) is read as a table of them. class_column: the column that names the
     class, where it is not the usual one. Raises BenchError for a file that is none of these, for a row cut short and
     for particle names that stand twice.
     """
-    readers: dict[str, Callable[[Path, list[str], str], Particles]] = {
+    readers: dict[str, Callable[[Path, list[str], str], ParticleTable]] = {
         ".star": relion.read,
         ".csv": _csv,
         ".tsv": _csv,
@@ -54,7 +54,7 @@ def read(path: Path, class_column: str = "") -> Particles:
     return replace(readers[suffix](path, lines, class_column), encoding=encoding)
 
 
-def _boxes(folder: Path) -> Particles:
+def _boxes(folder: Path) -> ParticleTable:
     names = [f"{folder.absolute().name}/{path.name}" for path in volume.find(folder)]
     rows = frame(folder, len(names), np.full((len(names), 3), np.nan), image=names, name=names)
 
@@ -63,7 +63,7 @@ def _boxes(folder: Path) -> Particles:
         added = [f"predicted_{name.lower()}" for name in ADDED]
         return _appended(lines, range(len(lines)), [added, *zip(*columns(predictions))], ",")
 
-    return Particles(folder, rows, annotated=annotated)
+    return ParticleTable(folder, rows, annotated=annotated)
 
 
 def _lines(path: Path) -> tuple[list[str], str]:
@@ -88,7 +88,7 @@ def _lines(path: Path) -> tuple[list[str], str]:
         return [line.decode("latin-1") for line in content.splitlines(keepends=True)], "latin-1"
 
 
-def _csv(path: Path, lines: list[str], class_column: str) -> Particles:
+def _csv(path: Path, lines: list[str], class_column: str) -> ParticleTable:
     comma = "\t" if lines and "\t" in lines[0] else ";" if lines and ";" in lines[0] and "," not in lines[0] else ","
     reader = csv.reader(lines, delimiter=comma)
     records, ends = [], []
@@ -139,7 +139,7 @@ def _csv(path: Path, lines: list[str], class_column: str) -> Particles:
         quoted = [[_cell(value, comma) for value in column] for column in columns(predictions)]
         return _appended(lines, ends, [added, *zip(*quoted)], comma)
 
-    return Particles(path, rows, annotated=annotated)
+    return ParticleTable(path, rows, annotated=annotated)
 
 
 def _cell(value: str, comma: str) -> str:
@@ -147,7 +147,7 @@ def _cell(value: str, comma: str) -> str:
     return f'"{doubled}"' if comma in value or '"' in value else value
 
 
-def _copick(path: Path, lines: list[str], _class_column: str) -> Particles:
+def _copick(path: Path, lines: list[str], _class_column: str) -> ParticleTable:
     try:
         table = json.loads("".join(lines))
         points = table["points"]
@@ -173,10 +173,10 @@ def _copick(path: Path, lines: list[str], _class_column: str) -> Particles:
             point |= {f"predicted_{name.lower()}": value for name, value in zip(ADDED, _row(prediction))}
         return json.dumps(table)
 
-    return Particles(path, rows, annotated=annotated)
+    return ParticleTable(path, rows, annotated=annotated)
 
 
-def _dynamo(path: Path, lines: list[str], _class_column: str) -> Particles:
+def _dynamo(path: Path, lines: list[str], _class_column: str) -> ParticleTable:
     ends, cells = _cells(path, lines, None)
     n_columns = len(cells[0]) if cells else 0
     if n_columns < 26:
@@ -193,10 +193,10 @@ def _dynamo(path: Path, lines: list[str], _class_column: str) -> Particles:
         angles=relion_from_zxz(table[:, DYNAMO_ANGLES]),
         name=names,
     )
-    return Particles(path, rows, annotated=lambda predictions: _as_numbers(lines, ends, predictions))
+    return ParticleTable(path, rows, annotated=lambda predictions: _as_numbers(lines, ends, predictions))
 
 
-def _shrec(path: Path, lines: list[str], _class_column: str) -> Particles:
+def _shrec(path: Path, lines: list[str], _class_column: str) -> ParticleTable:
     ends, cells = _cells(path, lines, 7)
     table = np.array([numbers(path, f"column {i + 1}", (row[i] for row in cells)) for i in range(1, 7)]).T
     kinds = [row[0] for row in cells]
@@ -206,7 +206,7 @@ def _shrec(path: Path, lines: list[str], _class_column: str) -> Particles:
         words = [["_".join(value.split()) for value in column] for column in columns(predictions)]
         return _appended(lines, ends, list(zip(*words)), " ")
 
-    return Particles(path, rows, annotated=annotated)
+    return ParticleTable(path, rows, annotated=annotated)
 
 
 def _cells(path: Path, lines: list[str], n_columns: int | None) -> tuple[list[int], list[list[str]]]:

@@ -10,12 +10,12 @@ import numpy.typing as npt
 
 from bench.base.errors import BenchError
 from bench.files.tables import star
-from bench.files.tables.table import ADDED, Particles, Prediction, columns, frame, numbers
+from bench.files.tables.table import ADDED, ParticleTable, Prediction, columns, frame, numbers
 
 Floats = npt.NDArray[np.float64]
 
 
-def read(path: Path, lines: list[str], class_column: str) -> Particles:
+def read(path: Path, lines: list[str], class_column: str) -> ParticleTable:
     """A particles STAR of RELION 3 to 5, or of a program that writes RELION's labels."""
     found = star.blocks(path, lines)
     wanted = ("rlnCoordinateX", "rlnCenteredCoordinateXAngst", "rlnImageName")
@@ -75,7 +75,7 @@ def read(path: Path, lines: list[str], class_column: str) -> Particles:
             raise BenchError(f"{path}: has predictions already; predict on the table without them")
         return star.with_columns(lines, block, dict(zip(labels, columns(predictions))))
 
-    return Particles(path, rows, centred, annotated)
+    return ParticleTable(path, rows, centred, annotated)
 
 
 def _unit(path: Path, lines: list[str], found: list[star.Block], block: star.Block, label: str) -> Floats:

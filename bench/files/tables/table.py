@@ -32,7 +32,7 @@ class Prediction(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Particles:
+class ParticleTable:
     """A particle table, one line of `rows` a row of the file, in its order.
 
     rows: tomogram (its name, "" where the file has none); z, y, x (float64) in units of `angstroms_per_unit`, NaN where
@@ -96,7 +96,7 @@ def frame(
     image: Sequence[str] | str = "",
     name: Sequence[str] | str = "",
 ) -> pd.DataFrame:
-    """The rows of a `Particles` from a format's parts; raises BenchError where there is none."""
+    """The rows of a `ParticleTable` from a format's parts; raises BenchError where there is none."""
     if n == 0:
         raise BenchError(f"{path}: a particle table without rows; export it again")
     rows = pd.DataFrame({"tomogram": tomogram, "angstroms_per_unit": unit, "class": kind}, index=range(n))

@@ -11,7 +11,7 @@ import pytest
 from bench.reporting import gate
 
 PUBLISHED = Path(__file__).parents[2] / "results" / "quick" / "rows.csv"
-CELL = ["variant", "fraction"]
+CELL = ["variant", "labelled_percent"]
 
 
 def _pooled(rows: pd.DataFrame, values: pd.Series) -> float:
@@ -35,7 +35,9 @@ def _share_of_alarms(runs: int, loss: float, fractions: list[float] | None = Non
     for i in range(runs):
         rng = np.random.default_rng(i)
         before, after = _another(rng), _another(rng)
-        hit = after["variant"].eq("autoencoding") & after["fraction"].isin(fractions or after["fraction"].unique())
+        hit = after["variant"].eq("autoencoding") & after["labelled_percent"].isin(
+            fractions or after["labelled_percent"].unique()
+        )
         after.loc[hit, "accuracy"] -= loss
         verdicts = gate.compare(after, before)
         named = [v for v in verdicts if v.regressed and (not loss or " autoencoding" in v.name)]
@@ -58,5 +60,5 @@ def test_a_planted_loss_is_found(points: int, least: float) -> None:
 @pytest.mark.parametrize("points", [1, 2, 5, 10])
 def test_how_often_a_loss_is_found(points: int) -> None:
     share, alone = _share_of_alarms(200, points / 100), _share_of_alarms(200, points / 100, [5.0])
-    print(f"{points} points: found in {100 * share:.0f} % of 200 runs; at one fraction alone {100 * alone:.0f} %")
+    print(f"{points} points: found in {100 * share:.0f} % of 200 runs; at one percent alone {100 * alone:.0f} %")
     assert share >= alone

@@ -22,10 +22,16 @@ def _rows(seed: int = 0, noise: float = 0.03) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     rows = []
     for method, level in LEVELS.items():
-        for i, fraction in enumerate((5.0, 10.0, 20.0)):
+        for i, percent in enumerate((5.0, 10.0, 20.0)):
             for s in range(3):
                 row = {"dataset": "d", "protocol": "fair", "epochs": 1, "batch_size": 8, "filters": 4, "data": "x"}
-                row |= {"method": method, "variant": method, "fraction": fraction, "seed": s, "status": "done"}
+                row |= {
+                    "method": method,
+                    "variant": method,
+                    "labelled_percent": percent,
+                    "seed": s,
+                    "status": "done",
+                }
                 row |= dict.fromkeys(["balanced_accuracy", "macro_f1", "nll", "ece", "ece_calibrated"], 0.5)
                 row |= {"accuracy": level + 0.1 * i + noise * rng.normal(), "n_test": 800, "split": f"split{s}"}
                 rows.append(row | {"mse": 0.9 * np.exp(0.01 * rng.normal()) if method == "autoencoding" else None})
@@ -70,17 +76,17 @@ def test_runs_that_do_not_match_cannot_be_compared() -> None:
 
 
 def test_exit_codes_and_junit(bench: Call, tmp_path: Path) -> None:
-    good, bad, junit = tmp_path / "good.csv", tmp_path / "bad.csv", tmp_path / "check.xml"
+    good, bad, junit = tmp_path / "good.csv", tmp_path / "bad.csv", tmp_path / "gate.xml"
     _rows().to_csv(good, index=False)
     _rows().assign(accuracy=lambda rows: rows["accuracy"] - 0.1).to_csv(bad, index=False)
-    assert bench("check", good, good)[0] == 0
-    code, out, _ = bench("check", bad, good, "--junit", junit)
+    assert bench("gate", good, good)[0] == 0
+    code, out, _ = bench("gate", bad, good, "--junit", junit)
     assert code == 1
     assert "REGRESSED  d · fair · m2 · accuracy: -10.00 points" in out
     suite = ElementTree.parse(junit).getroot()
     assert (suite.get("tests"), suite.get("failures")) == ("4", "3")
-    code, _, err = bench("check", good, tmp_path / "nowhere")
+    code, _, err = bench("gate", good, tmp_path / "nowhere")
     assert code == 2
     assert "nowhere" in err
     junit.write_text("a,b\n1,2\n")
-    assert bench("check", junit, good)[0] == 2
+    assert bench("gate", junit, good)[0] == 2
