@@ -16,7 +16,7 @@ class Made(Saved):
 
     folder_hint = "add --data DIR, the --out of bench data simulate"
 
-    test_fraction: float = 0.6  # the paper's 4,800 of 8,000
+    test_fraction: float | None = 0.6  # the paper's 4,800 of 8,000
 
     def made(self) -> Path:
         """Below --data, under its recipe's hash."""

@@ -48,8 +48,8 @@ def tiny(tiny_folder: Path) -> Subtomograms:
 
 
 @pytest.fixture
-def runtime(tiny_folder: Path, tmp_path: Path) -> Runtime:
-    return Runtime(tiny_folder, tmp_path / "cache", "cpu", 1)
+def runtime(tmp_path: Path) -> Runtime:
+    return Runtime(tmp_path / "cache", "cpu", 1)
 
 
 @pytest.fixture
@@ -61,17 +61,20 @@ def make_trial(tiny: Subtomograms) -> Callable[..., Trial]:
 
         made = registry.method(method)
         trial = Trial(
-            dataset=tiny.title,
+            dataset="phantoms",
+            data_parameters=(("box", 8), ("per_class", 30)),
             fingerprint="tiny",
             test_fraction=1 / 3,
             protocol="fair",
             method=method,
             settings=tuple(sorted(asdict(made).items())),
-            variant=method,
             labelled_percent=20.0 if made.needs_labels else None,
             seed=0,
             budget=Budget(epochs=1, batch_size=16, filters=4),
             code="",
+            data_title=tiny.title,
+            method_title=method,
+            variant=method,
         )
         return replace(trial, **changes)  # type: ignore[arg-type]
 

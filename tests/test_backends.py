@@ -46,7 +46,11 @@ def test_a_request_that_no_machine_can_meet_is_refused() -> None:
 
 @pytest.mark.filterwarnings("ignore::Warning")
 def test_trials_share_a_gpu_by_fractions(
-    make_trial: Callable[..., Trial], runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_trial: Callable[..., Trial],
+    runtime: Runtime,
+    tiny_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Ray believes in one GPU; trials that ask for half of it each are placed and done."""
     import ray
@@ -58,6 +62,6 @@ def test_trials_share_a_gpu_by_fractions(
     trials = [make_trial("m2", seed=seed) for seed in range(2)]
     done: list[Trial] = []
     with backends.Ray(runtime, store, backends.Resources("cpu", 1, 0.5)) as backend:
-        backend.run([backends.Job(trial, 300) for trial in trials], done.append)
+        backend.run([backends.Job(trial, tiny_folder, 300) for trial in trials], done.append)
     assert {trial.key() for trial in done} == {trial.key() for trial in trials}
     assert all(store.status(trial) == "done" for trial in trials)

@@ -12,7 +12,8 @@ from test_methods import _data, _trainer
 from torch import Tensor
 
 from bench import registry
-from bench.learning.checkpoint import Checkpoints, State, global_randomness, seed_globally, set_global_randomness
+from bench.base.seeds import seed_globally
+from bench.learning.checkpoint import Checkpoints, State, global_randomness, set_global_randomness
 from bench.learning.feed import Feed
 from bench.learning.protocol import PROTOCOLS
 from bench.learning.training import Trainer
@@ -37,7 +38,8 @@ class Failing(Checkpoints):
 def _trained(method: str, trainer: Trainer) -> tuple[dict[str, Tensor], list[object]]:
     made, data = registry.method(method), _data()
     network = made.fit(data if made.needs_labels else data.without_labels(), trainer)
-    return network.state_dict(), [trainer.steps, trainer.volumes_seen, trainer.history]
+    tally = trainer.tally
+    return network.state_dict(), [tally.steps, tally.volumes_seen, tally.history]
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

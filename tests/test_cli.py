@@ -18,7 +18,8 @@ from conftest import BENCH, TINY
 
 from bench.base.stopping import Stopped
 from bench.files import volume
-from bench.trials.backends import serial
+from bench.trials import execute, run, scoring
+from bench.trials.backends import jobs, serial
 from bench.trials.store import Store
 
 Call = Callable[..., tuple[int, str, str]]
@@ -182,7 +183,7 @@ def test_tables_print_the_paper_s_numbers_under_the_paper_s_names(finished: Path
 
 def test_the_same_command_again_runs_nothing(finished: Path, bench: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     before = (finished / "rows.csv").read_bytes()
-    monkeypatch.setattr(serial, "execute", lambda *_: pytest.fail("a finished trial ran again"))
+    monkeypatch.setattr(serial, "run_job", lambda *_: pytest.fail("a finished trial ran again"))
     code, out, _ = bench("run", *TINY, "--fractions", "20,40", "--backend", "serial", "--out", finished)
     assert code == 0
     assert "13 finished before, 0 to run" in out
@@ -204,24 +205,24 @@ def test_a_run_cut_short_goes_on_with_what_is_missing(
     bench: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = ["run", *TINY, "--methods", "supervised", "--fractions", "20,40,60", "--backend", "serial"]
-    execute, ran = serial.execute, []
+    run_job, ran = serial.run_job, []
 
     def cut(trial: object, *rest: object) -> str:
         if len(ran) == 2:
             raise Stopped(signal.SIGINT)
         ran.append(trial)
-        return execute(trial, *rest)  # type: ignore[arg-type]
+        return run_job(trial, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(serial, "execute", cut)
+    monkeypatch.setattr(serial, "run_job", cut)
     code, out, _ = bench(*options, "--out", tmp_path / "out")
     assert code == 130
     assert f"To go: 1. Go on: bench run --resume --out {tmp_path / 'out'}" in out
-    states = [r["status"] for r in Store(tmp_path / "out").records().values()]
+    states = [str(r.status) for r in Store(tmp_path / "out").records()]
     assert sorted(states) == ["done", "done", "missing"]
-    monkeypatch.setattr(serial, "execute", lambda *a: ran.append(a[0]) or execute(*a))
+    monkeypatch.setattr(serial, "run_job", lambda *a: ran.append(a[0]) or run_job(*a))
     assert bench("run", "--resume", "--out", tmp_path / "out")[0] == 0
     assert len(ran) == 3
-    monkeypatch.setattr(serial, "execute", execute)
+    monkeypatch.setattr(serial, "run_job", run_job)
     assert bench(*options, "--out", tmp_path / "whole")[0] == 0
     cut_rows, whole_rows = (pd.read_csv(tmp_path / out / "rows.csv") for out in ("out", "whole"))
     assert cut_rows["accuracy"].tolist() == whole_rows["accuracy"].tolist()
@@ -244,7 +245,68 @@ def test_a_folder_that_moved_goes_on_where_it_is_now(
     assert bench("run", "--resume", "--methods", "m2", "--out", "here")[0] == 2
 
 
-@pytest.mark.parametrize("content", ["", "[]", "3", '{"settings": 3}', '{"seeds": "x"}', '{"checkpoint_every": [1]}'])
+def test_a_second_request_leaves_the_first_one_s_missing_trials_to_resume(
+    bench: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first is cut short, the second is on other data: --resume goes on with both."""
+    out, run_job = tmp_path / "out", serial.run_job
+
+    def cut(*_: object) -> str:
+        raise Stopped(signal.SIGINT)
+
+    options = ["run", *TINY, "--methods", "supervised", "--backend", "serial", "--out", out]
+    monkeypatch.setattr(serial, "run_job", cut)
+    assert bench(*options, "--fractions", "20,40")[0] == 130
+    monkeypatch.setattr(serial, "run_job", run_job)
+    assert bench(*options, "--fractions", "60", "--set", "phantoms.seed=1")[0] == 0
+    rows = pd.read_csv(out / "rows.csv")
+    assert rows.groupby("labelled_percent")["status"].first().to_dict() == {20: "missing", 40: "missing", 60: "done"}
+    code, _, err = bench("run", "--resume", "--out", out)
+    assert code == 0, err
+    rows = pd.read_csv(out / "rows.csv")
+    assert rows["status"].tolist() == ["done"] * 3
+    assert sorted(rows["data_parameters"].str.contains("seed=1")) == [False, False, True]
+    assert len(json.loads((out / "request.json").read_text())) == 2
+    assert bench(*options, "--fractions", "60", "--set", "phantoms.seed=1")[0] == 0  # the same again is the same
+    assert len(json.loads((out / "request.json").read_text())) == 2
+
+
+def test_a_request_that_comes_to_no_trial_is_not_kept(bench: Call, tmp_path: Path) -> None:
+    options = ["run", *TINY, "--methods", "supervised", "--backend", "serial", "--out", tmp_path / "out"]
+    assert bench(*options, "--fractions", "1")[0] == 2  # too few labels
+    assert not (tmp_path / "out" / "request.json").exists()
+    assert bench(*options, "--fractions", "20")[0] == 0
+    assert bench(*options, "--fractions", "1")[0] == 2
+    assert bench("run", "--resume", "--out", tmp_path / "out")[0] == 0
+
+
+def test_where_only_the_scoring_changed_trials_are_scored_again_not_trained(
+    bench: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    options = ["run", *TINY, "--methods", "supervised,m2", "--fractions", "20", "--backend", "serial", "--out", out]
+    options += ["--protocol", "fair,paper"]  # Keras' BatchNorm is no part of the weights
+    assert bench(*options)[0] == 0
+    before = pd.read_csv(out / "rows.csv")
+    for module in (jobs, execute):
+        monkeypatch.setattr(module, "scoring_code", lambda: "changed")
+    monkeypatch.setattr(run, "scoring_code", lambda: "changed")
+    monkeypatch.setattr(scoring, "calibration_error", lambda *_: 0.125)
+    monkeypatch.setattr(jobs, "run", lambda *_: pytest.fail("a finished trial was trained again"))
+    code, said, _ = bench(*options)
+    assert code == 0
+    assert "4 of them trained before, to be scored again" in said
+    after = pd.read_csv(out / "rows.csv")
+    assert after["ece_calibrated"].tolist() == [0.125] * 4
+    same = [c for c in before if c not in ("ece_calibrated", "attempts")]
+    pd.testing.assert_frame_equal(after[same], before[same])
+    assert "4 finished before, 0 to run" in bench(*options)[1]
+
+
+DAMAGED = ["", "[]", "3", "[3]", "{}", '[{"settings": 3}]', '[{"seeds": "x"}]', '[{"checkpoint_every": [1]}]']
+
+
+@pytest.mark.parametrize("content", DAMAGED)
 def test_a_damaged_request_is_one_line(content: str, bench: Call, tmp_path: Path) -> None:
     store = Store.create(tmp_path / "out")
     (store.folder / "request.json").write_text(content)
@@ -259,7 +321,7 @@ def test_a_request_cannot_lead_elsewhere(bench: Call, tmp_path: Path) -> None:
     """What a stored request says of --out, or of options that there are not, is not heard."""
     store = Store.create(tmp_path / "out")
     stored = {"out": str(tmp_path / "elsewhere"), "resume": True, "context": 1, "methods": "no_such_method"}
-    (store.folder / "request.json").write_text(json.dumps(stored))
+    (store.folder / "request.json").write_text(json.dumps([stored]))
     code, _, err = bench("run", "--resume", "--out", store.folder)
     assert code == 2
     assert "no_such_method" in err

@@ -24,8 +24,11 @@ def _rows(seed: int = 0, noise: float = 0.03) -> pd.DataFrame:
     for method, level in LEVELS.items():
         for i, percent in enumerate((5.0, 10.0, 20.0)):
             for s in range(3):
-                row = {"dataset": "d", "protocol": "fair", "epochs": 1, "batch_size": 8, "filters": 4, "data": "x"}
+                row = {"dataset": "d", "data_parameters": "", "data_title": "d 8³", "protocol": "fair", "epochs": 1}
                 row |= {
+                    "batch_size": 8,
+                    "filters": 4,
+                    "data": "x",
                     "method": method,
                     "variant": method,
                     "labelled_percent": percent,
@@ -45,13 +48,13 @@ def test_a_re_run_is_fine() -> None:
 def test_a_planted_loss_of_ten_points_is_found_in_its_method_alone() -> None:
     new = _rows(1)
     new.loc[new["variant"] == "m2", "accuracy"] -= 0.10
-    assert [v.name for v in gate.compare(new, _rows()) if v.regressed] == ["d · fair · m2"]
+    assert [v.name for v in gate.compare(new, _rows()) if v.regressed] == ["d 8³ · fair · m2"]
 
 
 def test_scores_that_vanish_are_a_regression() -> None:
     new = _rows()
     new.loc[new["variant"] == "m2", "accuracy"] = None
-    assert [v.name for v in gate.compare(new, _rows()) if v.regressed] == ["d · fair · m2"]
+    assert [v.name for v in gate.compare(new, _rows()) if v.regressed] == ["d 8³ · fair · m2"]
 
 
 def test_a_worse_reconstruction_is_found() -> None:

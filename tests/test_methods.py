@@ -29,7 +29,8 @@ from bench.learning.networks import (
 from bench.learning.protocol import PROTOCOLS, Budget
 from bench.learning.training import Trainer
 from bench.methods.m2 import M1, M2, FeatureM2, VoxelM2
-from bench.trials import trial
+from bench.trials import prepare
+from bench.trials.trial import Runtime, Trial
 
 METHODS = list(registry.entries(registry.METHODS))
 N_CLASSES = 4
@@ -114,7 +115,7 @@ def test_equal_steps_for_every_method_under_fair(
     monkeypatch.setattr(torch.optim.Adam, "step", lambda self: taken.append(1) or step(self))
     trainer, budget = _trainer(tmp_path, "fair", epochs), epochs * math.ceil(48 / 16)
     registry.method(name).fit(_data(), trainer)
-    assert trainer.steps == budget
+    assert trainer.tally.steps == budget
     assert len(taken) - (budget - budget // 2 if name == "pretrained" else 0) == budget
 
 
@@ -301,25 +302,26 @@ def test_only_confident_answers_become_pseudo_labels(tmp_path: Path, monkeypatch
 
 def test_no_method_learns_from_test_labels(
     name: str,
-    make_trial: Callable[..., trial.Trial],
-    runtime: trial.Runtime,
+    make_trial: Callable[..., Trial],
+    runtime: Runtime,
+    tiny_folder: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Corrupt on disk every label that the method may not see: the weights must not change by a bit."""
-    ours, original = make_trial(name), Subtomograms.open(runtime.data_folder)
-    split = trial.split_of(ours, original)
-    monkeypatch.setattr(trial, "split_of", lambda *_: split)  # it is stratified, so it would move with the labels
+    ours, original = make_trial(name), Subtomograms.open(tiny_folder)
+    split = prepare.split_of(ours, original)
+    monkeypatch.setattr(prepare, "split_of", lambda *_: split)  # it is stratified, so it would move with the labels
     corrupted = original.labels.copy()
     hidden = np.setdiff1d(np.arange(len(corrupted)), np.union1d(split.labelled, split.validation_labelled))
     corrupted[hidden] = (corrupted[hidden] + 1) % 8
     (tmp_path / "corrupted").mkdir()
     replace(original, labels=corrupted).save(tmp_path / "corrupted")
     weights = []
-    for folder in (runtime.data_folder, tmp_path / "corrupted"):
-        here = replace(runtime, data_folder=folder, cache_folder=tmp_path / f"cache-{len(weights)}")
-        side = trial._prepare(ours, here)
-        weights.append(registry.method(name).fit(side.data, side.trainer).state_dict())
+    for folder in (tiny_folder, tmp_path / "corrupted"):
+        here = replace(runtime, cache_folder=tmp_path / f"cache-{len(weights)}")
+        prepared = prepare.prepare(ours, folder, here)
+        weights.append(registry.method(name).fit(prepared.data, prepared.trainer).state_dict())
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
 
 

@@ -70,8 +70,12 @@ def _rows(accuracies: dict[str, list[float | None]]) -> pd.DataFrame:
     rows = []
     for variant, values in accuracies.items():
         for seed, accuracy in enumerate(values):
-            row = {"dataset": "d", "protocol": "fair", "epochs": 1, "batch_size": 8, "filters": 4, "data": "x"}
+            row = {"dataset": "d", "data_parameters": "", "data_title": "d 8³", "protocol": "fair", "epochs": 1}
             row |= {
+                "batch_size": 8,
+                "filters": 4,
+                "data": "x",
+                "split": f"split{seed}",
                 "method": variant,
                 "variant": variant,
                 "labelled_percent": 5.0,
@@ -98,3 +102,11 @@ def test_paired_differences_use_the_same_seeds_only() -> None:
     table = paired_differences(_rows({"a": [0.5, 0.7, 0.6], "b": [0.4, None, 0.4]}))
     assert table.loc[0, "difference"] == pytest.approx(0.15)
     assert table.loc[0, "pairs"] == 2
+
+
+def test_trials_on_different_splits_are_no_pair() -> None:
+    rows = _rows({"a": [0.5, 0.7, 0.6], "b": [0.4, 0.5, 0.4]})
+    rows.loc[(rows["variant"] == "b") & (rows["seed"] == 1), "split"] = "another"
+    table = paired_differences(rows)
+    assert table.loc[0, "pairs"] == 2
+    assert table.loc[0, "difference"] == pytest.approx(0.15)

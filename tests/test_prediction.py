@@ -20,8 +20,10 @@ from bench.data.subtomograms import Subtomograms
 from bench.files import volume
 from bench.learning.feed import Feed
 from bench.trials.metrics import calibration_error, temperature
+from bench.trials.prepare import split_of
+from bench.trials.run import run
 from bench.trials.store import Store
-from bench.trials.trial import Runtime, Trial, run, split_of
+from bench.trials.trial import Runtime, Trial
 
 MakeTrial = Callable[..., Trial]
 
@@ -31,8 +33,8 @@ def store(tmp_path: Path) -> Store:
     return Store.create(tmp_path / "runs")
 
 
-def _trained(store: Store, trial: Trial, runtime: Runtime) -> str:
-    result = run(trial, runtime)
+def _trained(store: Store, trial: Trial, runtime: Runtime, tiny_folder: Path) -> str:
+    result = run(trial, tiny_folder, runtime)
     assert result.status == "done", result.traceback
     store.write(trial, result, "cpu")
     store.plan([trial])
@@ -42,29 +44,39 @@ def _trained(store: Store, trial: Trial, runtime: Runtime) -> str:
 @pytest.mark.parametrize("protocol", ["fair", "paper"])
 @pytest.mark.parametrize("method", ["autoencoding", "m2", "self_training", "rim"])
 def test_it_classifies_the_test_set_as_the_trial_did(
-    method: str, protocol: str, make_trial: MakeTrial, runtime: Runtime, store: Store, tiny: Subtomograms
+    method: str,
+    protocol: str,
+    make_trial: MakeTrial,
+    runtime: Runtime,
+    tiny_folder: Path,
+    store: Store,
+    tiny: Subtomograms,
 ) -> None:
     trial = make_trial(method, protocol=protocol)
-    key = _trained(store, trial, runtime)
+    key = _trained(store, trial, runtime, tiny_folder)
     predictor, test = predict.load(store, key), split_of(trial, tiny).test
     classified = predictor.classify(predictor.feed(np.array(tiny.volumes[test])))
     confusion = np.zeros((8, 8), dtype=int)
     np.add.at(confusion, (tiny.labels[test], [p.number - 1 for p in classified]), 1)
     record = store.read(key)
     assert record is not None
-    assert confusion.tolist() == record["confusion"]
+    assert confusion.tolist() == [list(row) for row in record.result.confusion]
     assert [p.name for p in classified] == [tiny.class_names[p.number - 1] for p in classified]
     assert all(1 / 8 <= p.probability <= 1 and 1 / 8 - 1e-9 <= p.confidence <= 1 for p in classified)
-    assert record["calibration"]["validation_labels"] == record["counts"]["n_validation_labelled"]
+    assert record.result.fitted.validation_labels == record.result.counts.n_validation_labelled
 
 
 def test_the_trial_is_chosen_by_validation_not_by_its_test(
-    make_trial: MakeTrial, runtime: Runtime, store: Store
+    make_trial: MakeTrial,
+    runtime: Runtime,
+    tiny_folder: Path,
+    store: Store,
 ) -> None:
     trials = [make_trial(seed=seed) for seed in range(2)] + [make_trial("rim"), make_trial(labelled_percent=10.0)]
     for trial, (nll, accuracy) in zip(trials, [(0.5, 0.1), (0.9, 0.9), (0.1, 0.99), (0.2, 0.99)]):
-        result = run(trial, runtime)
-        result.calibration["validation_nll"], result.scores["accuracy"] = nll, accuracy
+        result = run(trial, tiny_folder, runtime)
+        result.fitted = replace(result.fitted, validation_nll=nll)
+        result.scores.accuracy = accuracy
         store.write(trial, result, "cpu")
     store.plan(trials)
     assert predict.choose(store, None, None, None, None) == trials[0].key()  # not the control, not fewer labels
@@ -76,9 +88,15 @@ def test_the_trial_is_chosen_by_validation_not_by_its_test(
 
 
 def test_weights_that_are_damaged_or_anothers_are_refused_in_one_line(
-    make_trial: MakeTrial, runtime: Runtime, store: Store
+    make_trial: MakeTrial,
+    runtime: Runtime,
+    tiny_folder: Path,
+    store: Store,
 ) -> None:
-    one, other = _trained(store, make_trial(), runtime), _trained(store, make_trial("autoencoding"), runtime)
+    one, other = (
+        _trained(store, make_trial(), runtime, tiny_folder),
+        _trained(store, make_trial("autoencoding"), runtime, tiny_folder),
+    )
     path, others = (store.home(key) / "weights.safetensors" for key in (one, other))
     whole = path.read_bytes()
     for bad in (whole[:-50], whole[:-1] + b"!", b"", b"\x80\x04N.", b"\xff" * 100, others.read_bytes()):
@@ -148,10 +166,15 @@ def test_star_in_star_out(bench: Bench, tmp_path: Path, rng: np.random.Generator
     assert boxes["predicted_class"].tolist() == said[:6].tolist()
 
 
-def test_boxes_on_another_scale_are_classified_alike(make_trial: MakeTrial, runtime: Runtime, store: Store) -> None:
-    predictor = predict.load(store, _trained(store, make_trial(), runtime))
+def test_boxes_on_another_scale_are_classified_alike(
+    make_trial: MakeTrial,
+    runtime: Runtime,
+    tiny_folder: Path,
+    store: Store,
+) -> None:
+    predictor = predict.load(store, _trained(store, make_trial(), runtime, tiny_folder))
     boxes = np.random.default_rng(0).normal(size=(4, 8, 8, 8)).astype(np.float32)
-    elsewhere = replace(predictor, mean=100.0, std=7.0)
+    elsewhere = replace(predictor, fitted=replace(predictor.fitted, mean=100.0, std=7.0))
     there, here = elsewhere.classify(elsewhere.feed(boxes * 7 + 100)), predictor.classify(Feed(torch.from_numpy(boxes)))
     assert [p.name for p in there] == [p.name for p in here]
     assert [p.probability for p in there] == pytest.approx([p.probability for p in here], abs=1e-4)

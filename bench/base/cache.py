@@ -11,6 +11,8 @@ from filelock import FileLock
 
 from bench.base.files import file_digest, write_atomically
 
+MOVES_NO_NUMBER = True
+
 CONTENTS = "contents.json"  # of an entry
 
 

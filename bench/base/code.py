@@ -1,26 +1,85 @@
-"""Hash of the code that a result depends on."""
+"""Hash of the code that a result depends on: what the modules do, not how they are written down."""
 
 from __future__ import annotations
 
+import ast
+import functools
 import hashlib
-import sys
-from pathlib import Path
-from types import ModuleType
+import importlib
+import importlib.util
+from collections.abc import Iterator
 
 from bench.base.files import digest
 
+MOVES_NO_NUMBER = True
+_MARK = "MOVES_NO_NUMBER"  # a module that defines this name as True is no part of any hash
 
-def code_digest(module: ModuleType) -> str:
-    """Hash of a module's source and of all of this project's that it uses, so that changed code is a changed result."""
+
+def code_digest(*modules: str) -> str:
+    """Hash of these modules and of all that they import from their own packages and from this one.
+
+    Comments, docstrings and layout do not count. Modules that set MOVES_NO_NUMBER do not count either, nor what they
+    import: progress, errors, caches and checkpoints change no result.
+    """
+    packages = {"bench", *(name.partition(".")[0] for name in modules)}
     seen: dict[str, str] = {}
-    waiting = [module]
+    waiting = list(modules)
     while waiting:
-        current = waiting.pop()
-        if current.__name__ in seen or not (source := getattr(current, "__file__", None)):
+        name = waiting.pop()
+        if name in seen or name == "bench":  # the face of the package only hands names on
             continue
-        seen[current.__name__] = hashlib.sha256(Path(source).read_bytes()).hexdigest()
-        for value in vars(current).values():
-            used = value if isinstance(value, ModuleType) else sys.modules.get(getattr(value, "__module__", None) or "")
-            if used is not None and used.__name__.startswith("bench."):
-                waiting.append(used)
+        source, imports, moves_no_number = _read(name)
+        if moves_no_number:
+            continue
+        seen[name] = hashlib.sha256(source.encode()).hexdigest()
+        waiting += [used for used in _homes(imports) if used.partition(".")[0] in packages]
     return digest(seen)
+
+
+@functools.cache
+def _read(name: str) -> tuple[str, tuple[tuple[str, str], ...], bool]:
+    """A module's code without comments and docstrings, its imports as (module, name), and whether it is marked."""
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        return "", (), False
+    with open(spec.origin, encoding="utf-8") as file:  # noqa: PTH123
+        tree = ast.parse(file.read())
+    package = name if spec.submodule_search_locations is not None else name.rpartition(".")[0]
+    imports = tuple(_imports(tree, package))
+    marked = any(isinstance(node, ast.Assign) and ast.unparse(node) == f"{_MARK} = True" for node in tree.body)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(
+            node, clean=False
+        ):
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.unparse(tree), imports, marked
+
+
+def _imports(tree: ast.Module, package: str) -> Iterator[tuple[str, str]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, "") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            relative = "." * node.level + (node.module or "")
+            module = importlib.util.resolve_name(relative, package) if node.level else relative
+            yield from ((module, alias.name) for alias in node.names)
+
+
+def _homes(imports: tuple[tuple[str, str], ...]) -> Iterator[str]:
+    """The modules that these imports lead to: the one named, and the imported name where that is a module itself."""
+    for module, name in imports:
+        if module == "bench":  # a room, or a name that is defined elsewhere
+            face = importlib.import_module(module)
+            yield f"bench.{name}" if _is_module(module, name) else face.home_of(name)
+            continue
+        yield module
+        if name and _is_module(module, name):
+            yield f"{module}.{name}"
+
+
+@functools.cache
+def _is_module(package: str, name: str) -> bool:
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.submodule_search_locations is None:
+        return False
+    return importlib.util.find_spec(f"{package}.{name}") is not None

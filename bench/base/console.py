@@ -9,6 +9,8 @@ from types import TracebackType
 from rich.console import Console as Terminal
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+MOVES_NO_NUMBER = True
+
 LOG_INTERVAL_IN_SECONDS = 20.0
 
 

@@ -7,6 +7,8 @@ import json
 import os
 from pathlib import Path
 
+MOVES_NO_NUMBER = True
+
 
 def digest(*parts: object) -> str:
     """Hash of anything JSON can say: equal parts, equal hash."""

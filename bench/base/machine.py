@@ -12,6 +12,8 @@ import torch
 
 from bench.base.errors import BenchError
 
+MOVES_NO_NUMBER = True
+
 # Parameters of glibc's mallopt(3).
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_MAX = -4

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+MOVES_NO_NUMBER = True
+
 Progress = Callable[[int, int], None]  # (done, of)
 
 

@@ -16,19 +16,6 @@ from bench.base.stopping import Stopped, requests_to, stop
 from bench.cli.data import data
 
 OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
-# Options of `bench run` that say how and where, not what: --resume may change them.
-_HOW = {
-    "out",
-    "device",
-    "backend",
-    "cpus_per_trial",
-    "gpus_per_trial",
-    "address",
-    "deterministic",
-    "time_limit",
-    "checkpoint_every",
-    "retry_failed",
-}
 _DISK = {
     errno.ENOSPC: "the disk is full; free some space and go on (bench run --resume), or choose another --out",
     errno.EDQUOT: "the disk quota is used up; free some space and go on (bench run --resume), or choose another --out",
@@ -117,28 +104,35 @@ def run(context: click.Context, /, resume: bool, **options: Any) -> None:
     """
     from bench.base.console import Console
     from bench.commands import run
+    from bench.trials.plan import Request
 
     if resume or options["retry_failed"]:
         given = [name for name in options if context.get_parameter_source(name) == ParameterSource.COMMANDLINE]
-        if changing := [name for name in given if name not in _HOW]:
+        if changing := [name for name in given if name not in Request.how()]:
             name = "set" if changing[0] == "settings" else changing[0].replace("_", "-")
             raise BenchError(f"--{name}: --resume goes on with what was begun; leave one of the two out")
-        options |= _stored(context, Path(options["out"]), {*given, "out", "resume"})
-    complete = run.run(run.Request(**options), Console())
+        requests = [
+            Request(**options | stored) for stored in _stored(context, Path(options["out"]), {*given, "out", "resume"})
+        ]
+    else:
+        requests = [Request(**options)]
+    complete = run.run(requests, Console())
     sys.exit(OK if complete else FAILED)
 
 
-def _stored(context: click.Context, out: Path, but: set[str]) -> dict[str, Any]:
-    """The options of the last run in `out`, but for some, as the command line would give them."""
+def _stored(context: click.Context, out: Path, but: set[str]) -> list[dict[str, Any]]:
+    """The options of each run in `out`, but for some, as the command line would give them."""
     from bench.trials.store import Store
 
-    stored = Store(out).request()
     try:
-        return {
-            option.name: option.type_cast_value(context, stored[option.name])
-            for option in context.command.params
-            if option.name in stored and option.name not in but
-        }
+        return [
+            {
+                option.name: option.type_cast_value(context, stored[option.name])
+                for option in context.command.params
+                if option.name in stored and option.name not in but
+            }
+            for stored in Store(out).requests()
+        ]
     except (click.BadParameter, TypeError) as error:
         raise BenchError(
             f"{out / 'request.json'}: damaged ({error}); start with the options of that run, without --resume"
@@ -245,11 +239,13 @@ def predict(
     store = Store(results)
     predictor = predict.load(store, predict.choose(store, method, fraction, seed, protocol))
     console.say(
-        f"Named by {predictor.trial.dataset}, {predictor.trial.label()}; classes: {', '.join(predictor.class_names)}"
+        f"Named by {predictor.trial.data_title}, {predictor.trial.label()}; classes: {', '.join(predictor.class_names)}"
     )
     (read,) = sites.read_tables([table])
     predict.check_output(read, target)
-    how = sites.Cutting(box=predictor.box, voxel_size_in_angstroms=predictor.voxel_size_in_angstroms, **cutting)
+    how = sites.Cutting(
+        box=predictor.fitted.box, voxel_size_in_angstroms=predictor.fitted.voxel_size_in_angstroms, **cutting
+    )
     files = sites.files(tomograms)
     if remark := sites.assumed([read], files):
         console.say(f"Careful: {remark}")
@@ -260,7 +256,7 @@ def predict(
     console.say(f"{len(said)} rows: " + ", ".join(f"{name} {n}" for name, n in counts.items()))
     if "none" in counts:
         console.say(f"none: the box sticks out of the tomogram, is blank, or {table} names no file that is there")
-    console.say(f"Confidence is calibrated on {predictor.validation_labels} volumes. Wrote {out}")
+    console.say(f"Confidence is calibrated on {predictor.fitted.validation_labels} volumes. Wrote {out}")
 
 
 @bench.command()

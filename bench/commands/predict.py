@@ -24,32 +24,27 @@ from bench.learning.feed import Feed
 from bench.learning.networks import Backbone, set_keras_batch_norm
 from bench.learning.protocol import PROTOCOLS
 from bench.trials.store import Store
-from bench.trials.trial import Trial
+from bench.trials.trial import Fitted, Status, Trial
 
 
 @dataclass(frozen=True)
 class Predictor:
-    """A trial's network, ready to name boxes."""
+    """A trial's network, ready to classify boxes."""
 
     network: nn.Module
     trial: Trial
     class_names: tuple[str, ...]
-    box: int  # voxels along a box
-    voxel_size_in_angstroms: float  # 0 where the training set did not say
-    mean: float  # of the training voxels
-    std: float
-    temperature: float  # that calibrates its probabilities
-    validation_labels: int  # volumes that the temperature was fitted on
+    fitted: Fitted
 
     def feed(self, boxes: FloatArray) -> Feed:
         """Boxes (n, d, h, w) on the grey scale of the training set, as the network wants them."""
-        return Feed(boxes, mean=self.mean, std=self.std)
+        return Feed(boxes, mean=self.fitted.mean, std=self.fitted.std)
 
     @torch.inference_mode()
     def classify(self, boxes: Feed) -> list[Prediction]:
         """The likeliest class of each box."""
         logits = in_batches(self.network.logits, boxes).double()  # type: ignore[arg-type]
-        raw, calibrated = logits.softmax(1), (logits / self.temperature).softmax(1)
+        raw, calibrated = logits.softmax(1), (logits / self.fitted.temperature).softmax(1)
         best = raw.argmax(1, keepdim=True)
         numbers = (best.flatten(), raw.gather(1, best).flatten(), calibrated.gather(1, best).flatten())
         return [Prediction(self.class_names[c], c + 1, p, q) for c, p, q in zip(*(part.tolist() for part in numbers))]
@@ -63,28 +58,22 @@ def choose(
     Of the data set that the folder's last run was on. Raises BenchError where there is none. The test scores take no
     part. Without a name only built-in methods do: a folder from elsewhere must not choose whose code runs here.
     """
-    last = store.last_planned()
+    last = [*store.planned().values()][-1:]
     found = []
-    for key, record in store.records().items():
-        trial = Trial.from_dict(record["trial"])
-        wanted = (
-            method in (None, trial.method),
-            labelled_percent in (None, trial.labelled_percent),
-            seed in (None, trial.seed),
-        )
-        if record["status"] != "done" or "validation_nll" not in record.get("calibration", {}):
+    for record in store.records():
+        trial, fitted = record.trial, record.result.fitted
+        if record.status is not Status.DONE or fitted is None or fitted.validation_nll is None:
             continue
-        if not all(wanted) or labelled_percent not in (None, trial.labelled_percent):
+        wanted = {"method": method, "labelled_percent": labelled_percent, "seed": seed, "protocol": protocol}
+        if any(value not in (None, getattr(trial, name)) for name, value in wanted.items()):
             continue
-        if protocol not in (None, trial.protocol):
-            continue
-        if trial.fingerprint != last:
+        if trial.fingerprint != last[0].fingerprint:
             continue
         if method is None and not registry.is_built_in(registry.METHODS, trial.method):
             continue
         if method is None and registry.method(trial.method).is_control:
             continue
-        found.append((-(trial.labelled_percent or 0.0), record["calibration"]["validation_nll"], key))
+        found.append((-(trial.labelled_percent or 0.0), fitted.validation_nll, record.key))
     if not found:
         raise BenchError(
             f"{store.folder}: no finished classifier like that; bench report {store.folder} shows what there is"
@@ -95,10 +84,10 @@ def choose(
 def load(store: Store, key: str) -> Predictor:
     """A trial's network from its weights.safetensors; raises BenchError where they do not fit the trial."""
     record = store.read(key)
-    if record is None or record["status"] != "done":
+    if record is None or record.status is not Status.DONE or record.result.fitted is None:
         raise BenchError(f"{store.folder}: no finished trial {key}; name one of {store.folder / 'trials'}")
-    trial, weights, kept = Trial.from_dict(record["trial"]), store.weights(key), record["calibration"]
-    backbone = Backbone(int(kept["box"]), len(record["class_names"]), trial.budget.filters)
+    trial, weights, fitted = record.trial, store.weights(key), record.result.fitted
+    backbone = Backbone(fitted.box, len(record.result.class_names), trial.budget.filters)
     method = registry.method(trial.method, dict(trial.settings))
     try:
         network = method.restore(backbone, weights)
@@ -111,17 +100,7 @@ def load(store: Store, key: str) -> Predictor:
         raise BenchError(f"{trial.method} names no classes; choose another --method")
     if PROTOCOLS[trial.protocol].keras_style:
         set_keras_batch_norm(network)
-    return Predictor(
-        network.eval(),
-        trial,
-        tuple(record["class_names"]),
-        backbone.box,
-        kept["voxel_size_in_angstroms"],
-        kept["mean"],
-        kept["std"],
-        kept.get("temperature", 1.0),
-        int(kept.get("validation_labels", 0)),
-    )
+    return Predictor(network.eval(), trial, record.result.class_names, fitted)
 
 
 def rows(

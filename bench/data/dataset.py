@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -47,7 +46,7 @@ class Dataset(ABC):
     folder_hint: ClassVar[str] = "add --data DIR"  # how to get one
 
     folder: Path | None = None  # --data
-    test_fraction: float = 0.5  # held out for the scores; the profile's, unless a data set states its own
+    test_fraction: float | None = None  # held out for the scores; None: the profile says
 
     @abstractmethod
     def load(self, report: Progress = silent) -> Subtomograms:
@@ -61,13 +60,17 @@ class Dataset(ABC):
         """The files that `load` reads; a change of one of them makes the data set anew."""
         return []
 
+    def parameters(self) -> dict[str, Any]:
+        """What makes these volumes and no others, but for files: name → value."""
+        return {k: v for k, v in asdict(self).items() if k not in ("folder", "test_fraction")}
+
     def recipe(self) -> dict[str, Any]:
         """All that the volumes depend on: parameters, source files, and the code that reads or makes them."""
         return {
             "data_set": type(self).__qualname__,
-            "parameters": {k: v for k, v in asdict(self).items() if k not in ("folder", "test_fraction")},
+            "parameters": self.parameters(),
             "sources": [[p.name, p.parent.name, file_digest(p)] for p in self.sources()],
-            "code": code_digest(sys.modules[type(self).__module__]),
+            "code": code_digest(type(self).__module__),
         }
 
     def key(self) -> str:

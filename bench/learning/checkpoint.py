@@ -20,6 +20,7 @@ from torch import Tensor
 
 from bench.base.files import bytes_digest, file_digest, write_atomically
 
+MOVES_NO_NUMBER = True  # a training that goes on from a checkpoint ends in the same bits
 KEPT = 2  # the last, and the one before it for when the last is damaged
 LARGEST_FRACTION = 1 / 20  # of the time that writing may take
 
@@ -115,13 +116,6 @@ def _states(path: Path) -> dict[str, State]:
             number, _, tensor = key.partition("/")
             named[int(number)][1].tensors[tensor] = file.get_tensor(key)
     return dict(named)
-
-
-def seed_globally(seed: int) -> None:
-    """Seed the generators that other people's code may draw from; ours has explicit ones."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002
-    torch.manual_seed(seed)
 
 
 def global_randomness() -> State:

@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -65,6 +66,11 @@ class Feed:
         """The feed of rows `index` of the array itself, those that this one gives or not."""
         return Feed(self._rows, index, self._mean, self._std, self._device)
 
+    def apart(self) -> Feed:
+        """The same rows as an array of their own: no index leads from it to any other row."""
+        rows = self._rows.only(self._index) if isinstance(self._rows, _Disk) else self._rows[self._index]
+        return Feed(rows, None, self._mean, self._std, self._device)
+
     def batches(self, size: int) -> Iterator[Tensor]:
         """All rows in order, `size` at a time."""
         parts = torch.arange(len(self)).split(size)
@@ -105,26 +111,37 @@ class Feed:
 class _Disk:
     """Rows of an array in a file, read when asked for; unlike a mapped file they fill no memory of the process."""
 
-    def __init__(self, array: np.memmap[tuple[int, ...], np.dtype[np.float32]]) -> None:
-        self.shape, self.dtype, self.start = array.shape, array.dtype, array.offset
-        self.row_bytes = math.prod(array.shape[1:]) * array.dtype.itemsize
-        self.name = str(array.filename)
-        self.file = os.open(self.name, os.O_RDONLY)
-        weakref.finalize(self, os.close, self.file).atexit = False  # a thread may still be reading then
+    def __init__(
+        self, array: np.memmap[tuple[int, ...], np.dtype[np.float32]], places: npt.NDArray[np.int64] | None = None
+    ) -> None:
+        """places: (n,), where in the file each row lies; by default all of the file's rows in order."""
+        self._array = array
+        self._places = np.arange(len(array)) if places is None else places
+        self.shape, self.dtype = (len(self._places), *array.shape[1:]), array.dtype
+        self._row_bytes = math.prod(array.shape[1:]) * array.dtype.itemsize
+        self._file = os.open(str(array.filename), os.O_RDONLY)
+        weakref.finalize(self, os.close, self._file).atexit = False  # a thread may still be reading then
 
     def __len__(self) -> int:
-        return self.shape[0]
+        return len(self._places)
+
+    def only(self, index: Tensor) -> _Disk:
+        """These rows alone."""
+        return _Disk(self._array, self._places[index.numpy()])
+
+    def _starts(self, index: Tensor) -> list[int]:
+        """Where rows `index` begin in the file, in bytes."""
+        return [self._array.offset + int(place) * self._row_bytes for place in self._places[index.numpy()]]
 
     def __getitem__(self, index: Tensor) -> Tensor:
         rows = np.empty((len(index), *self.shape[1:]), self.dtype)
-        for row, place in zip(rows.reshape(len(index), -1), index.tolist()):
-            if os.preadv(self.file, [row.data], self.start + place * self.row_bytes) != self.row_bytes:
-                raise OSError(f"{self.name}: ends within row {place}; delete it, and it is made anew")
+        for row, place, start in zip(rows.reshape(len(index), -1), index.tolist(), self._starts(index)):
+            if os.preadv(self._file, [row.data], start) != self._row_bytes:
+                raise OSError(f"{self._array.filename}: ends within row {place}; delete it, and it is made anew")
         return torch.from_numpy(rows)
 
     def expect(self, index: Tensor) -> None:
         """Start to read rows `index` into the system's cache."""
         if hasattr(os, "posix_fadvise"):  # Linux
-            for place in index.tolist():
-                start = self.start + place * self.row_bytes
-                os.posix_fadvise(self.file, start, self.row_bytes, os.POSIX_FADV_WILLNEED)
+            for start in self._starts(index):
+                os.posix_fadvise(self._file, start, self._row_bytes, os.POSIX_FADV_WILLNEED)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import copy
 import json
 import math
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
 import torch
 from safetensors.torch import load_file, save
@@ -21,31 +20,24 @@ from bench.base.arrays import UNLABELLED
 from bench.base.cache import Cache
 from bench.base.code import code_digest
 from bench.base.files import digest, write_atomically
-from bench.base.seeds import derive, torch_generator
-from bench.learning.checkpoint import Checkpoints, State, global_randomness, seed_globally, set_global_randomness
+from bench.base.seeds import derive, seed_globally, torch_generator
+from bench.learning.checkpoint import Checkpoints, State, global_randomness, set_global_randomness
 from bench.learning.contracts import Batch, Classifies, TrainingData, Weights, in_batches
 from bench.learning.networks import Backbone, initialise
 from bench.learning.protocol import Budget, Protocol
+from bench.learning.rehearsal import Rehearsal
 from bench.learning.stream import Stream
+from bench.learning.tally import Tally, ValidationPoint
 from bench.learning.views import wedge_preserving_views
 
 VALIDATIONS_PER_EPOCH = 4  # validations an epoch where steps are equal for all
 
 _COUNTED = ("epochs_done", "steps_done", "best_loss", "validations_since_best")
-_COUNTED_BY_TRAINER = ("seconds", "steps", "volumes_seen")
 
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
 
 Loss = Callable[[NetworkT, Batch], Tensor]
-
-
-class ValidationPoint(NamedTuple):
-    """One point of a learning curve."""
-
-    step: int
-    training_loss: float  # mean since the last check
-    validation_loss: float
 
 
 @dataclass
@@ -61,13 +53,8 @@ class Trainer:
     cache: Cache
     data_key: str  # what the training and validation volumes are, for the cache
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
-    rehearsal: bool = False  # time two steps of each stage instead of training it
-    shared_seconds: dict[str, float] = field(default_factory=dict)  # of a rehearsal: what trials share
-    seconds: float = 0.0
-    steps: int = 0
-    volumes_seen: int = 0
-    history: list[ValidationPoint] = field(default_factory=list)
-    runs: int = 0  # trainings begun
+    rehearsal: Rehearsal | None = None  # time two steps of each stage instead of training it
+    tally: Tally = field(default_factory=Tally)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -95,7 +82,7 @@ class Trainer:
         epochs: int | None = None,
         learning_rate: float | None = None,
     ) -> Run[NetworkT]:
-        """A training of `network` on `data`, not yet begun, for `share` of the trial's budget."""
+        """A training of `network` on `data`, not yet begun, for `fraction` of the trial's budget."""
         run = Run(
             self,
             network,
@@ -110,49 +97,41 @@ class Trainer:
     def shared(self, name: str, make: Callable[[Trainer], Weights], fraction: float = 1.0) -> Weights:
         """What `make` trains, once a seed: later trials (other fractions, other methods) read it from the cache.
 
-        `make` must depend on the volumes, the seed, the protocol and the budget only, never on a label; it gets a
-        trainer of its own, whose checkpoints whoever comes next goes on from. `share` of its cost counts as this
-        trial's. The code that trains it is part of the entry's name.
+        `make` must depend on the volumes, the seed, the protocol and the budget only, never on a label. It gets a
+        trainer of its own; an interrupted one goes on from its checkpoints, in whichever trial needs it next.
+        `fraction` of its cost counts as this trial's, and as much of its learning curve. The code that trains it is
+        part of the entry's name.
         """
-        if self.rehearsal:
-            before = self.seconds
+        if self.rehearsal is not None:
+            before = self.tally.seconds
             weights = make(self)
-            self.shared_seconds[name], self.seconds = self.seconds - before, before
+            self.rehearsal.shared_seconds[name], self.tally.seconds = self.tally.seconds - before, before
             return weights
 
         def fill(folder: Path) -> None:
-            own = replace(
-                self,
-                checkpoints=replace(self.checkpoints, folder=folder / "checkpoint"),
-                seconds=0.0,
-                steps=0,
-                volumes_seen=0,
-                history=[],
-                runs=0,
-            )
+            checkpoints = replace(self.checkpoints, folder=folder / "checkpoint")
+            own = replace(self, checkpoints=checkpoints, tally=Tally())
             randomness = global_randomness()
             seed_globally(derive(self.seed, "shared", name))  # the same whichever trial comes first
             write_atomically(folder / "weights.safetensors", save(make(own)))
             set_global_randomness(randomness)
-            cost = {"took": [own.seconds, own.steps, own.volumes_seen], "history": own.history}
-            write_atomically(folder / "cost.json", json.dumps(cost))
+            write_atomically(folder / "tally.json", json.dumps(asdict(own.tally)))
             own.checkpoints.clear()
 
         parts = (asdict(self.protocol), asdict(self.budget), asdict(self.backbone), self.seed, self.data_key)
-        key = digest(name, *parts, code_digest(sys.modules[make.__module__]))
+        key = digest(name, *parts, code_digest(make.__module__))
         folder = self.cache.entry(name, key, fill, resumable=True)
-        cost = json.loads((folder / "cost.json").read_text())
-        history = [ValidationPoint(*row) for row in cost["history"]]
-        self.history = history[: math.ceil(fraction * len(history))]
-        seconds, steps, volumes_seen = (fraction * took for took in cost["took"])
-        self.seconds += seconds
-        self.steps += round(steps)
-        self.volumes_seen += round(volumes_seen)
+        took = Tally(**json.loads((folder / "tally.json").read_text()))
+        curve = [ValidationPoint(*row) for row in took.history[: math.ceil(fraction * len(took.history))]]
+        self.tally.history += [point._replace(step=point.step + self.tally.steps) for point in curve]
+        self.tally.seconds += fraction * took.seconds
+        self.tally.steps += round(fraction * took.steps)
+        self.tally.volumes_seen += round(fraction * took.volumes_seen)
         return {k: v.to(self.device) for k, v in load_file(folder / "weights.safetensors").items()}
 
 
 class Run(Generic[NetworkT]):
-    """One training in progress: `advance` takes it to its next check, `best` gives what validation chose."""
+    """One training in progress: `advance` takes it to its next validation, `best` gives what validation chose."""
 
     def __init__(
         self,
@@ -164,8 +143,9 @@ class Run(Generic[NetworkT]):
         learning_rate: float,
     ) -> None:
         self.trainer = trainer
-        self.name = f"{trainer.runs} {name}"
-        trainer.runs += 1
+        self.stage = name
+        self.name = f"{trainer.tally.runs} {name}"
+        trainer.tally.runs += 1
         self.network = network
         self.loss = loss
         self.epochs = epochs
@@ -173,6 +153,8 @@ class Run(Generic[NetworkT]):
         self.steps_done = 0
         self.learning_rate = learning_rate
         self.optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate, betas=(0.9, 0.99), fused=True)
+        if trainer.rehearsal is not None:
+            trainer.rehearsal.optimizers.append(self.optimizer)
         self.order = torch_generator(trainer.seed, "order", name)  # which volumes, which views
         self.noise = torch.Generator(trainer.device).manual_seed(derive(trainer.seed, "noise", name))
         self.best_loss = math.inf
@@ -200,15 +182,15 @@ class Run(Generic[NetworkT]):
         return self.epochs_done > end - 1e-6 or (patience is not None and self.validations_since_best >= patience)
 
     def advance(self, until: float | None = None) -> bool:
-        """Train to the next check, at most to `until` epochs; False, with nothing done, once the training is over.
+        """Train to the next validation, at most to `until` epochs; False, with nothing done, once the training is over.
 
-        A check comes after each epoch or, where steps are equal for all, after each quarter of one. A call that an
+        One comes after each epoch or, where steps are equal for all, after each quarter of one. A call that an
         earlier process had finished is not repeated: the training then stands at once where it stood in that process.
         """
         end = self.epochs if until is None else until
         if self.over(until):
             return False
-        if self.trainer.rehearsal:
+        if self.trainer.rehearsal is not None:
             self._rehearse(end)
             return True
         checkpoints, stage = self.trainer.checkpoints, f"{self.name} {until}"
@@ -226,7 +208,7 @@ class Run(Generic[NetworkT]):
             losses.append(self._step(indices))
         if losses:
             self._keep_best(float(torch.stack(losses).mean()))
-        self.trainer.seconds += time.perf_counter() - began
+        self.trainer.tally.seconds += time.perf_counter() - began
         checkpoints.keep(stage, self._state, self.over(until))
         return True
 
@@ -237,12 +219,12 @@ class Run(Generic[NetworkT]):
         return self
 
     def best(self) -> NetworkT:
-        """The network with the weights of the best check, ready to predict."""
+        """The network with the weights of the best validation, ready to predict."""
         self.network.load_state_dict(self.best_weights)
         return self.network.eval()
 
     def _batches(self, end: float) -> list[Tensor]:
-        """Indices of each batch up to the next check."""
+        """Indices of each batch up to the next validation."""
         size, per_epoch = self.trainer.budget.batch_size, self.trainer.steps_per_epoch
         if not self.trainer.protocol.equal_steps:
             self.epochs_done += 1
@@ -271,8 +253,8 @@ class Run(Generic[NetworkT]):
         loss = self.loss(self.network, Batch(volumes, labels, self.noise))
         loss.backward()
         self.optimizer.step()
-        self.trainer.steps += 1
-        self.trainer.volumes_seen += len(indices)
+        self.trainer.tally.steps += 1
+        self.trainer.tally.volumes_seen += len(indices)
         return loss.detach()
 
     def _warmup_cosine(self) -> float:
@@ -283,7 +265,8 @@ class Run(Generic[NetworkT]):
     def _keep_best(self, training_loss: float) -> None:
         """Validate, and keep the weights where they are the best so far."""
         loss = self.validate()
-        self.trainer.history.append(ValidationPoint(self.trainer.steps, training_loss, loss))
+        tally = self.trainer.tally
+        tally.history.append(ValidationPoint(tally.steps, training_loss, loss, self.stage))
         if not (math.isfinite(training_loss) and math.isfinite(loss)):
             raise FloatingPointError(f"the loss became {training_loss:g} (validation {loss:g}) in training")
         self.validations_since_best += 1
@@ -329,8 +312,7 @@ class Run(Generic[NetworkT]):
         tensors |= {"validation_volumes": data.validation_volumes.index, "validation_labels": data.validation_labels}
         tensors |= {f"global.{k}": v for k, v in randomness.tensors.items()}
         facts = {name: getattr(self, name) for name in _COUNTED}
-        facts |= {f"trainer.{name}": getattr(self.trainer, name) for name in _COUNTED_BY_TRAINER}
-        facts |= {"history": list(self.trainer.history), "global": randomness.facts, "place": self._place()}
+        facts |= {"tally": asdict(self.trainer.tally), "global": randomness.facts, "place": self._place()}
         return State({k: v.detach().clone() for k, v in tensors.items()}, facts)
 
     def _restore(self, state: State) -> None:
@@ -361,9 +343,8 @@ class Run(Generic[NetworkT]):
         self.noise.set_state(tensors["noise"])
         for name in _COUNTED:
             setattr(self, name, facts[name])
-        for name in _COUNTED_BY_TRAINER:
-            setattr(self.trainer, name, facts[f"trainer.{name}"])
-        self.trainer.history = [ValidationPoint(*row) for row in facts["history"]]
+        history = [ValidationPoint(*row) for row in facts["tally"]["history"]]
+        self.trainer.tally = Tally(**facts["tally"] | {"history": history, "runs": self.trainer.tally.runs})
         set_global_randomness(State(part("global"), facts["global"]))
 
     def _rehearse(self, end: float) -> None:
@@ -377,8 +358,9 @@ class Run(Generic[NetworkT]):
         self._step(batches[0])
         step = time.perf_counter() - began
         self.validate()
-        check = time.perf_counter() - began - step
-        self.trainer.seconds += steps * step + left * (VALIDATIONS_PER_EPOCH if protocol.equal_steps else 1) * check
+        validation = time.perf_counter() - began - step
+        validations = left * (VALIDATIONS_PER_EPOCH if protocol.equal_steps else 1)
+        self.trainer.tally.seconds += steps * step + validations * validation
         self.epochs_done = end
 
 

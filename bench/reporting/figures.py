@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 
@@ -24,6 +23,7 @@ from bench.reporting.statistics import cells
 from bench.reporting.tables import comparison_title
 from bench.trials.rows import COMPARISON
 from bench.trials.store import Store
+from bench.trials.trial import Record
 
 LEARNING = "Learning curves: validation loss (pretrained: the autoencoder's first; self_training: thresholds in turn)"
 _MARKERS = "osD^vPX*<>"
@@ -32,7 +32,7 @@ _MARKERS = "osD^vPX*<>"
 def write_all(store: Store, rows: pd.DataFrame, folder: Path) -> list[tuple[str, Path]]:
     """Draw every picture that the rows allow; returns (caption, file), in the order to show them."""
     sns.set_theme(style="whitegrid", palette="colorblind", font_scale=0.9)
-    records = store.records()
+    records = {record.key: record for record in store.records()}
     pictures = []
     for comparison, group in rows[rows["status"] == "done"].groupby(COMPARISON, sort=False):
         title = comparison_title(comparison)
@@ -84,15 +84,16 @@ def _accuracy(rows: pd.DataFrame, title: str) -> Figure | None:
     return figure
 
 
-def _confusion(records: dict[str, dict[str, Any]], title: str) -> Figure | None:
+def _confusion(records: dict[str, Record], title: str) -> Figure | None:
     sums: dict[tuple[str, float], np.ndarray] = {}
-    names: list[str] = []
+    names: tuple[str, ...] = ()
     methods = {}
     for record in records.values():
-        if record["confusion"]:
-            cell = (record["trial"]["variant"], record["trial"]["labelled_percent"])
-            sums[cell] = sums.get(cell, 0) + np.array(record["confusion"])
-            names, methods[cell[0]] = record["class_names"], record["trial"]["method"]
+        trial, result = record.trial, record.result
+        if result.confusion and trial.labelled_percent is not None:
+            cell = (trial.variant, trial.labelled_percent)
+            sums[cell] = sums.get(cell, 0) + np.array(result.confusion)
+            names, methods[cell[0]] = result.class_names, trial.method
     if not sums:
         return None
     variants = sorted(methods, key=lambda v: (paper.rank(methods[v]), v))
@@ -117,16 +118,12 @@ def _confusion(records: dict[str, dict[str, Any]], title: str) -> Figure | None:
     return figure
 
 
-def _learning(records: dict[str, dict[str, Any]], title: str) -> Figure | None:
+def _learning(records: dict[str, Record], title: str) -> Figure | None:
     curves = [
-        {
-            "variant": r["trial"]["variant"],
-            "labelled_percent": r["trial"]["labelled_percent"],
-            "seed": r["trial"]["seed"],
-        }
-        | {"step": step, "method": r["trial"]["method"], "loss": loss}
-        for r in records.values()
-        for step, _, loss in r["history"]
+        {name: getattr(record.trial, name) for name in ("variant", "method", "labelled_percent", "seed")}
+        | {"step": point.step, "loss": point.validation_loss}
+        for record in records.values()
+        for point in record.result.history
     ]
     if not curves:
         return None
@@ -151,15 +148,15 @@ def _learning(records: dict[str, dict[str, Any]], title: str) -> Figure | None:
     return figure
 
 
-def _reconstruction(store: Store, records: dict[str, dict[str, Any]], title: str) -> Figure | None:
+def _reconstruction(store: Store, records: dict[str, Record], title: str) -> Figure | None:
     """Rows: classes; columns: the original, then each method with the most labels, first seed; three slices each."""
     chosen: dict[str, tuple[float, str]] = {}
+    first = min(record.trial.seed for record in records.values())
     for key, record in records.items():
-        trial = record["trial"]
-        percent = trial["labelled_percent"] or 0.0
-        first = trial["seed"] == min(r["trial"]["seed"] for r in records.values())
-        if first and "mse" in record["scores"] and percent >= chosen.get(trial["variant"], (-1.0, ""))[0]:
-            chosen[trial["variant"]] = (percent, key)
+        trial, percent = record.trial, record.trial.labelled_percent or 0.0
+        rebuilt = trial.seed == first and record.result.scores.mse is not None
+        if rebuilt and percent >= chosen.get(trial.variant, (-1.0, ""))[0]:
+            chosen[trial.variant] = (percent, key)
     volumes: dict[str, FloatArray] = {}
     for variant, (_, key) in chosen.items():
         found = store.reconstructions(key)
@@ -168,7 +165,7 @@ def _reconstruction(store: Store, records: dict[str, dict[str, Any]], title: str
     if not volumes:
         return None
     variants = sorted(volumes, key=lambda v: (v != "autoencoding", v))
-    names = records[chosen[variants[0]][1]]["class_names"]
+    names = records[chosen[variants[0]][1]].result.class_names
     columns = [("original", volumes[variants[0]][:, 0])]
     columns += [(_with_percent(v, chosen[v][0]), volumes[v][:, 1]) for v in variants]
     shape = (len(names), 3 * len(columns))

@@ -55,7 +55,7 @@ def compare(new: pd.DataFrame, baseline: pd.DataFrame) -> list[Verdict]:
         first = absent.iloc[0]
         raise BenchError(
             f"{len(absent)} of the baseline's {len(pairs)} trials were not run (first: {first['variant']} "
-            f"{first['labelled_percent']} % seed {first['seed']}, {first['dataset']}, {first['protocol']}); "
+            f"{first['labelled_percent']} % seed {first['seed']}, {first['data_title']}, {first['protocol']}); "
             f"run bench with the baseline's options"
         )
     other = pairs[(pairs["status"] == "done") & (pairs["split_base"] != pairs["split"])]
@@ -63,10 +63,11 @@ def compare(new: pd.DataFrame, baseline: pd.DataFrame) -> list[Verdict]:
         raise BenchError(f"{len(other)} trials ran on another split than the baseline's; the data or the seeds differ")
     judged = []
     for terms, group in pairs.groupby(TERMS, sort=False):
+        of = dict(zip(TERMS, terms))
         for score in ("accuracy", "mse"):
             spread, freedom = _spread(base[(base[TERMS] == list(terms)).all(axis=1)], score)
             for variant, ours in group[group[f"{score}_base"].notna()].groupby("variant", sort=False):
-                judged.append((f"{terms[0]} · {terms[1]} · {variant}", score, ours, spread, freedom))
+                judged.append((f"{of['data_title']} · {of['protocol']} · {variant}", score, ours, spread, freedom))
     return [_judge(*what, quantile=1 - FALSE_ALARM / len(judged)) for what in judged]
 
 

@@ -84,12 +84,14 @@ def cells(rows: pd.DataFrame) -> pd.DataFrame:
 def paired_differences(rows: pd.DataFrame) -> pd.DataFrame:
     """Accuracy of each method minus each other's on the same split and seed, with a 95 % interval per cell.
 
+    Two trials are a pair where their seed and the hash of their split agree.
+
     A bootstrap interval over the pairs, or Student's t for fewer than six.
     """
     done = rows[(rows["status"] == "done") & rows["accuracy"].notna()]
     lines = []
     for cell, group in done.groupby([*COMPARISON, "labelled_percent"], sort=False):
-        wide = group.pivot_table(index="seed", columns="variant", values="accuracy", sort=False)
+        wide = group.pivot_table(index=["seed", "split"], columns="variant", values="accuracy", sort=False)
         for i, a in enumerate(wide.columns):
             for b in wide.columns[i + 1 :]:
                 pairs = (wide[a] - wide[b]).dropna().to_numpy(dtype=float)

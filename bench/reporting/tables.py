@@ -12,7 +12,8 @@ from bench.base.files import write_atomically
 from bench.learning.protocol import PROTOCOLS
 from bench.reporting import paper
 from bench.reporting.statistics import cells, precision
-from bench.trials.rows import COMPARISON, STATUSES
+from bench.trials.rows import COMPARISON
+from bench.trials.trial import Status
 
 PAPER_SETS = ("paper's real set", "paper's simulated set")
 _LATEX = str.maketrans({"±": r"$\pm$", "³": r"$^3$", "–": "--", "·": r"$\cdot$", "×": r"$\times$", "≥": r"$\geq$"})
@@ -55,8 +56,9 @@ class Table:
 
 def comparison_title(comparison: tuple[object, ...]) -> str:
     """Names the data and the terms: "phantoms 16³ SNR 0.1 · fair (3 epochs, batch 16, 16 filters, data 1a2b3c4d)"."""
-    dataset, protocol, epochs, batch_size, filters, data = comparison
-    return f"{dataset} · {protocol} ({epochs} epochs, batch {batch_size}, {filters} filters, data {data})"
+    of = dict(zip(COMPARISON, comparison))
+    sizes = f"{of['epochs']} epochs, batch {of['batch_size']}, {of['filters']} filters, data {of['data']}"
+    return f"{of['data_title']} · {of['protocol']} ({sizes})"
 
 
 def accuracy_table(rows: pd.DataFrame) -> Table:
@@ -126,16 +128,18 @@ def status_grid(rows: pd.DataFrame) -> str:
         parts.append(comparison_title(comparison))
         parts.append(str(table.to_markdown(index=False, tablefmt="simple", disable_numparse=True)))
     counts = rows["status"].value_counts()
-    parts.append(f"{len(rows)} trials: " + ", ".join(f"{counts[s]} {s}" for s in STATUSES if s in counts))
+    parts.append(f"{len(rows)} trials: " + ", ".join(f"{counts[s]} {s}" for s in Status if s in counts))
     return "\n\n".join(parts)
 
 
 def _short(comparison: tuple[object, ...], table: pd.DataFrame) -> str:
     """The data set and protocol, and the sizes too where the table holds two comparisons of that name."""
-    alike = table[(table["dataset"] == comparison[0]) & (table["protocol"] == comparison[1])]
+    of = dict(zip(COMPARISON, comparison))
+    title, protocol = of["data_title"], of["protocol"]
+    alike = table[(table["data_title"] == title) & (table["protocol"] == protocol)]
     if len(alike[COMPARISON].drop_duplicates()) > 1:
         return comparison_title(comparison)
-    return f"{comparison[0]} · {comparison[1]}"
+    return f"{title} · {protocol}"
 
 
 def _title(method: str, variant: str) -> str:
@@ -165,7 +169,7 @@ def _marked(text: str, cell: pd.Series) -> str:
 def _notes(rows: pd.DataFrame, score: str) -> list[str]:
     notes = []
     for comparison, group in rows.groupby(COMPARISON, sort=False):
-        protocol = str(comparison[1])
+        protocol = str(dict(zip(COMPARISON, comparison))["protocol"])
         seeds = group["seed"].nunique()
         text = f"{comparison_title(comparison)}: {seeds} seed{'s' if seeds > 1 else ''}"
         text += "; ± is the half-width of the 95 % t interval over seeds (ddof = 1)" if seeds > 1 else "; no interval"

@@ -23,14 +23,13 @@ from bench import __version__
 from bench.base.arrays import FloatArray
 from bench.base.errors import BenchError
 from bench.base.files import bytes_digest, digest, write_atomically
-from bench.trials.rows import CELL, COUNTS, SCORES, printable, row_of
+from bench.trials.rows import CELL, SCORES, as_rows, printable
+from bench.trials.trial import Record, Result, Status, Trial
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from bench.trials.trial import Result, Trial
-
-FORMAT = 2
+FORMAT = 3
 _BEGUN = "begun"
 
 
@@ -84,50 +83,69 @@ class Store:
         return self.folder / "cache"
 
     def plan(self, trials: list[Trial]) -> None:
-        """Remember these trials beside those that have ended; one that never runs shows as missing.
+        """Remember these trials beside those that were planned before; one that never runs shows as missing.
 
-        A trial that ended under other code than one of these, and is the same in all else, counts no more.
+        A trial of before that is one of these but for its code counts no more: it would not be trained so again.
         """
-        last = {trial.key(): asdict(trial) for trial in trials}
-        renewed = {_but_for_code(trial) for trial in last.values()}
+        last = {trial.key(): trial for trial in trials}
+        renewed = {digest(trial.identity(but=("code",))) for trial in trials}
         kept = {
             key: trial
-            for key, trial in self._planned().items()
-            if self.read(key) is not None and _but_for_code(trial) not in renewed
+            for key, trial in self.planned().items()
+            if key not in last and digest(trial.identity(but=("code",))) not in renewed
         }
-        write_atomically(self.folder / "plan.json", json.dumps(kept | last, indent=1))
+        planned = {key: asdict(trial) for key, trial in (kept | last).items()}
+        write_atomically(self.folder / "plan.json", json.dumps(planned, indent=1))
 
-    def last_planned(self) -> str:
-        """The fingerprint of the data of the last `bench run` here."""
-        planned = self._planned()
-        return str(list(planned.values())[-1]["fingerprint"]) if planned else ""
+    def planned(self) -> dict[str, Trial]:
+        """Key → trial, those of the last `bench run` last."""
+        path = self.folder / "plan.json"
+        found = _read_json(path, {}) if path.is_file() else {}
+        if odd := [key for key in found if not re.fullmatch("[0-9a-f]{16}", key)]:  # it becomes a path
+            raise BenchError(f"{path}: '{odd[0]}' is no trial; delete {path.name}, and run again")
+        try:
+            return {key: Trial.from_dict(trial) for key, trial in found.items()}
+        except (TypeError, KeyError, ValueError) as error:
+            raise BenchError(f"{path}: damaged ({error}); delete {path.name}, and run again") from error
 
-    def request(self, options: dict[str, Any] | None = None) -> dict[str, Any]:
-        """The options of the last `bench run` here, written where given."""
+    def requests(self) -> list[dict[str, Any]]:
+        """The options of every `bench run` here whose trials belong to this folder, the last one last."""
         path = self.folder / "request.json"
-        if options is not None:
-            write_atomically(path, json.dumps(options, indent=1))
         if not path.is_file():
             raise BenchError(f"{self.folder}: no run to resume here; start one without --resume")
-        return _read_json(path)
+        found: list[dict[str, Any]] = _read_json(path, [])
+        if not found or not all(isinstance(options, dict) for options in found):
+            raise BenchError(f"{path}: damaged (no list of options); start with the options of that run")
+        return found
+
+    def remember(self, options: dict[str, Any], forget: bool = False) -> None:
+        """Keep the options of a `bench run`, once; or forget those of one that could not be planned."""
+        path = self.folder / "request.json"
+        others = [known for known in (self.requests() if path.is_file() else []) if known != options]
+        kept = others if forget else [*others, options]
+        if kept:
+            write_atomically(path, json.dumps(kept, indent=1))
+        else:
+            path.unlink(missing_ok=True)
 
     def home(self, key: str) -> Path:
         """The folder of a trial."""
         return self.folder / "trials" / key
 
-    def read(self, key: str) -> dict[str, Any] | None:
+    def read(self, key: str) -> Record | None:
         """A trial's record; None where it has not ended, or where what it left is not what it wrote."""
-        path = self.home(key) / "result.json"
         try:
-            record: dict[str, Any] = json.loads(path.read_text())
-            return record if record.pop("checksum") == digest(record) and record["key"] == key else None
+            found = json.loads((self.home(key) / "result.json").read_text())
+            if found.pop("checksum") != digest(found) or found["key"] != key:
+                return None
+            return Record.from_json(found)
         except (FileNotFoundError, ValueError, KeyError, AttributeError, TypeError):
             return None
 
-    def status(self, trial: Trial) -> str:
-        """One of STATUSES."""
+    def status(self, trial: Trial) -> Status:
+        """How a trial ended, if it has."""
         record = self.read(trial.key())
-        return "missing" if record is None else str(record["status"])
+        return Status.MISSING if record is None else record.status
 
     def begin(self, trial: Trial) -> None:
         """Count an attempt at a trial."""
@@ -163,34 +181,38 @@ class Store:
 
     def write(self, trial: Trial, result: Result, device: str) -> None:
         """Write a trial's folder; `result.json` comes last, whole or not at all."""
-        folder = self.home(trial.key())
+        folder, key = self.home(trial.key()), trial.key()
         folder.mkdir(parents=True, exist_ok=True)
-        record = asdict(replace(result, weights=None, reconstructions=None))
         files = {}
         if result.weights is not None:
             files["weights.safetensors"] = save({k: v.contiguous() for k, v in result.weights.items()})
         if result.reconstructions is not None:
             np.save(buffer := io.BytesIO(), result.reconstructions)
             files["reconstructions.npy"] = buffer.getvalue()
-        if text := record.pop("traceback"):
-            files["traceback.txt"] = text.encode(errors="replace")
+        if result.traceback:
+            files["traceback.txt"] = result.traceback.encode(errors="replace")
         for name, content in files.items():
             write_atomically(folder / name, content)
         for name in {"weights.safetensors", "reconstructions.npy", "traceback.txt"} - {*files}:
             (folder / name).unlink(missing_ok=True)
-        del record["weights"], record["reconstructions"]
-        record["files"] = {name: bytes_digest(content) for name, content in files.items()}
-        record["costs"]["attempts"] = self.attempts(trial.key())
-        record["error"] = printable(record["error"])
-        record |= {"key": trial.key(), "trial": asdict(trial)}
-        record["device"] = device
-        record["host"] = platform.node()
-        record["finished"] = _now()
-        record["versions"] = {"subtomobench": __version__, "python": platform.python_version()}
-        record["versions"] |= {name: version(name) for name in ("torch", "numpy", "ray")}
-        record = json.loads(json.dumps(record))
-        write_atomically(folder / "result.json", json.dumps(record | {"checksum": digest(record)}, indent=1))
-        if result.status == "done":
+        costs = replace(result.costs, attempts=self.attempts(key))
+        record = Record(
+            key,
+            trial,
+            replace(result, error=printable(result.error), costs=costs),
+            files={name: bytes_digest(content) for name, content in files.items()},
+            device=device,
+            host=platform.node(),
+            finished=_now(),
+            versions={
+                "subtomobench": __version__,
+                "python": platform.python_version(),
+                **{name: version(name) for name in ("torch", "numpy", "ray")},
+            },
+        )
+        content = json.loads(json.dumps(record.to_json()))
+        write_atomically(folder / "result.json", json.dumps(content | {"checksum": digest(content)}, indent=1))
+        if result.status == Status.DONE:
             shutil.rmtree(self.checkpoints(trial), ignore_errors=True)
 
     def weights(self, key: str) -> dict[str, Tensor]:
@@ -200,6 +222,11 @@ class Store:
             path = self.home(key) / "weights.safetensors"
             raise BenchError(f"{path}: not there, or not what the trial wrote; delete {path.parent} and run it again")
         return load(content)
+
+    def weights_or_none(self, record: Record) -> dict[str, Tensor] | None:
+        """The same; None where they are not there or not what the trial wrote."""
+        content = self._kept(record.key, "weights.safetensors")
+        return None if content is None else load(content)
 
     def reconstructions(self, key: str) -> FloatArray | None:
         """(classes, 2, d, h, w): one test volume a class and its reconstruction; None where there are none."""
@@ -211,25 +238,18 @@ class Store:
         if record is None or not path.is_file():
             return None
         content = path.read_bytes()
-        return content if bytes_digest(content) == record["files"].get(name) else None
+        return content if bytes_digest(content) == record.files.get(name) else None
 
-    def records(self) -> dict[str, dict[str, Any]]:
-        """Key → record of every planned trial; one that has not ended has the status "missing"."""
-        planned = self._planned()
+    def records(self) -> list[Record]:
+        """The record of every planned trial."""
+        planned = self.planned()
         if not planned:
             raise BenchError(f"{self.folder}: no trial was planned here; start one with bench run --out {self.folder}")
-        records: dict[str, dict[str, Any]] = {}
-        for key, trial in planned.items():
-            records[key] = self.read(key) or {"status": "missing", "trial": trial}
-        return records
+        return [self.read(key) or Record(key, trial, Result(Status.MISSING)) for key, trial in planned.items()]
 
     def rows(self) -> pd.DataFrame:
-        """One row a planned trial; results/README.md says what each column means."""
-        rows = [row_of(key, record) for key, record in self.records().items()]
-        by = [*CELL, "seed"]
-        whole = dict.fromkeys([c for c in COUNTS if c.startswith("n_")] + ["optimiser_steps", "attempts"], "Int64")
-        table = pd.DataFrame(rows).astype({"labelled_percent": "float64"} | whole)
-        return table.sort_values(by, kind="stable", ignore_index=True)
+        """One row a planned trial; `rows.COLUMNS` says what each column means."""
+        return as_rows(self.records())
 
     def busy(self) -> bool:
         """Whether a `bench run` is at work here."""
@@ -240,17 +260,6 @@ class Store:
         except OSError:  # a folder that nobody may write to
             return False
         return False
-
-    def _planned(self) -> dict[str, Any]:
-        path = self.folder / "plan.json"
-        planned = _read_json(path) if path.is_file() else {}
-        if odd := [key for key in planned if not re.fullmatch("[0-9a-f]{16}", key)]:  # it becomes a path
-            raise BenchError(f"{path}: '{odd[0]}' is no trial; delete {path.name}, and run again")
-        return planned
-
-
-def _but_for_code(trial: dict[str, Any]) -> str:
-    return digest({name: value for name, value in trial.items() if name != "code"})
 
 
 def _now() -> str:
@@ -268,14 +277,15 @@ def read_rows(path: Path) -> pd.DataFrame:
     lacking = [c for c in [*CELL, "seed", "status", "split", "n_test", *SCORES] if c not in rows]
     if lacking:
         raise BenchError(f"{path}: lacks the columns {', '.join(lacking)}; name a rows.csv that bench wrote")
-    return rows
+    return rows.assign(data_parameters=rows["data_parameters"].astype(object).fillna(""))  # an empty text is no number
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path, like: Any) -> Any:
+    """What a file of ours says, of the type of `like`."""
     try:
         found = json.loads(path.read_text())
-        if not isinstance(found, dict):
-            raise ValueError("no JSON object")
+        if type(found) is not type(like):
+            raise ValueError(f"no JSON {'object' if like == {} else 'list'}")
     except ValueError as error:
         raise BenchError(f"{path}: damaged ({error}); delete it, and what it held runs again") from error
     return found

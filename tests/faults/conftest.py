@@ -132,7 +132,7 @@ def finished(out: Path) -> dict[str, bytes]:
     if not (out / "plan.json").is_file():
         return {}
     store = Store(out)
-    done = [key for key, record in store.records().items() if record["status"] == "done"]
+    done = [record.key for record in store.records() if record.status == "done"]
     return {key: (store.home(key) / "result.json").read_bytes() for key in done}
 
 

@@ -13,8 +13,9 @@ import pytest
 
 from bench.learning.protocol import Budget
 from bench.trials import backends
+from bench.trials.run import run
 from bench.trials.store import Store
-from bench.trials.trial import Runtime, Trial, run
+from bench.trials.trial import Runtime, Trial
 from faults.conftest import Start, statuses
 
 MakeTrial = Callable[..., Trial]
@@ -35,7 +36,7 @@ def cluster() -> Iterator[object]:
 
 @pytest.mark.filterwarnings("ignore::Warning")
 def test_a_node_that_leaves_takes_no_trial_along(
-    cluster: object, make_trial: MakeTrial, runtime: Runtime, tmp_path: Path
+    cluster: object, make_trial: MakeTrial, runtime: Runtime, tiny_folder: Path, tmp_path: Path
 ) -> None:
     store = Store.create(tmp_path / "out")
     trials = [make_trial("supervised", seed=seed, budget=Budget(60, 16, 8)) for seed in range(4)]
@@ -52,14 +53,14 @@ def test_a_node_that_leaves_takes_no_trial_along(
     remover.start()
     resources = backends.Resources("cpu", 1, 0.0, cluster.address)  # type: ignore[attr-defined]
     with backends.Ray(runtime, store, resources) as backend:
-        backend.run([backends.Job(trial, 600) for trial in trials], lambda _: None)
+        backend.run([backends.Job(trial, tiny_folder, 600) for trial in trials], lambda _: None)
     remover.join()
     records = [store.read(trial.key()) for trial in trials]
-    assert [record and record["status"] for record in records] == ["done"] * 4
+    assert [record and record.status for record in records] == ["done"] * 4
     assert sum(store.attempts(trial.key()) for trial in trials) > 4
     for trial, record in zip(trials, records):
         assert record is not None
-        assert record["scores"] == run(trial, runtime).scores
+        assert record.result.scores == run(trial, tiny_folder, runtime).scores
 
 
 @pytest.mark.long

@@ -23,8 +23,9 @@ from bench.commands import predict
 from bench.data.subtomograms import Subtomograms
 from bench.reporting import page
 from bench.simulation import structure
+from bench.trials.run import run
 from bench.trials.store import Store
-from bench.trials.trial import Result, Runtime, Trial, run
+from bench.trials.trial import Result, Runtime, Status, Trial
 from faults.conftest import Start, statuses
 
 ROOT = Path(__file__).parents[2]
@@ -89,10 +90,16 @@ def test_a_set_with_a_pickle_in_it_is_refused(
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "reconstructions.npy", "result.json", "checkpoint"])
 def test_a_trial_with_a_pickle_in_it_is_not_believed(
-    name: str, trap: bytes, sprung: Path, make_trial: Callable[..., Trial], runtime: Runtime, tmp_path: Path
+    name: str,
+    trap: bytes,
+    sprung: Path,
+    make_trial: Callable[..., Trial],
+    runtime: Runtime,
+    tiny_folder: Path,
+    tmp_path: Path,
 ) -> None:
     store, trial = Store.create(tmp_path / "out"), make_trial("autoencoding")
-    store.write(trial, run(trial, runtime), "cpu")
+    store.write(trial, run(trial, tiny_folder, runtime), "cpu")
     store.plan([trial])
     home = store.home(trial.key())
     if name == "checkpoint":
@@ -112,10 +119,13 @@ def test_a_trial_with_a_pickle_in_it_is_not_believed(
 
 
 def test_a_trial_under_another_s_name_is_not_believed(
-    make_trial: Callable[..., Trial], runtime: Runtime, tmp_path: Path
+    make_trial: Callable[..., Trial],
+    runtime: Runtime,
+    tiny_folder: Path,
+    tmp_path: Path,
 ) -> None:
     store, ours, other = Store.create(tmp_path / "out"), make_trial(), make_trial(seed=1)
-    store.write(ours, run(ours, runtime), "cpu")
+    store.write(ours, run(ours, tiny_folder, runtime), "cpu")
     shutil.copytree(store.home(ours.key()), store.home(other.key()))
     assert (store.status(ours), store.status(other)) == ("done", "missing")
 
@@ -124,7 +134,7 @@ def test_an_error_that_no_terminal_or_file_takes_is_told_all_the_same(
     make_trial: Callable[..., Trial], tmp_path: Path
 ) -> None:
     store, trial = Store.create(tmp_path / "out"), make_trial()
-    store.write(trial, Result("failed", "no \udcff, \x1b[2J", "at \udcff"), "cpu")
+    store.write(trial, Result(Status.FAILED, "no \udcff, \x1b[2J", "at \udcff"), "cpu")
     store.plan([trial])
     assert store.rows()["error"].tolist() == ["no ?, ?[2J"]
     page.write(store)

@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any, Self
 from bench.base.errors import BenchError
 from bench.base.machine import usable_cpus
 from bench.base.stopping import Stopped, handlers_kept, requests_to
-from bench.trials.backends.jobs import REHEARSAL_LIMIT_IN_SECONDS, TOO_LONG, Job, OnDone, Resources, execute, timed_out
+from bench.trials.backends.jobs import REHEARSAL_LIMIT_IN_SECONDS, TOO_LONG, Job, OnDone, Resources, run_job, timed_out
+from bench.trials.run import Estimate, rehearse
 from bench.trials.store import Store
-from bench.trials.trial import Result, Runtime, Trial, rehearse
+from bench.trials.trial import Result, Runtime, Status, Trial
 
 if TYPE_CHECKING:
     from ray import tune
@@ -90,7 +91,7 @@ class Ray:
 
         ray.shutdown()
 
-    def rehearse(self, trial: Trial) -> tuple[float, dict[str, float]]:
+    def rehearse(self, trial: Trial, data_folder: Path) -> Estimate | None:
         """In a worker's process, where trials will run too."""
         import ray
 
@@ -102,10 +103,10 @@ class Ray:
             self._wait_for(self._rehearser.__ray_ready__.remote)  # a busy cluster is no slow method
         try:
             asked = self._wait_for(
-                partial(self._rehearser.rehearse.remote, asdict(trial), asdict(self.runtime)),
+                partial(self._rehearser.rehearse.remote, asdict(trial), str(data_folder), asdict(self.runtime)),
                 REHEARSAL_LIMIT_IN_SECONDS,
             )
-            answer: tuple[float, dict[str, float]] = ray.get(asked, timeout=0)
+            answer: Estimate | None = ray.get(asked, timeout=0)
             return answer
         except ray.exceptions.RayTaskError:  # the method raised something; the process is well
             raise
@@ -184,7 +185,7 @@ class Ray:
                     tune.with_parameters(_ray_trial, runtime=runtime, folder=str(folder)),
                     {"cpu": self.resources.cpus_per_trial, "gpu": self.resources.gpus_per_trial},
                 ),
-                param_space={"job": tune.grid_search([asdict(job) for job in jobs])},
+                param_space={"job": tune.grid_search([job.to_dict() for job in jobs])},
                 tune_config=tune.TuneConfig(reuse_actors=True, trial_dirname_creator=lambda trial: trial.trial_id),
                 run_config=tune.RunConfig(
                     storage_path=scratch,
@@ -203,23 +204,24 @@ class Ray:
         """The row of a trial that could not write its own."""
         from ray.exceptions import RayTaskError
 
-        if self.store.status(trial) == "done":
+        if self.store.status(trial) is Status.DONE:
             return
         if said := timed_out(self.store.dump(trial)):
-            status, text, error = "timed out", TOO_LONG, RuntimeError(said)
+            status, text, error = Status.TIMED_OUT, TOO_LONG, RuntimeError(said)
         elif isinstance(error, RayTaskError):  # raised beside the method: no disk that all nodes share, say
-            status, text = "failed", f"{type(error.cause).__name__}: {error.cause}".partition("\n")[0]
+            status, text = Status.FAILED, f"{type(error.cause).__name__}: {error.cause}".partition("\n")[0]
         else:
             memory = " for lack of memory" if "OutOfMemory" in str(error) or "OOM" in str(error) else ""
-            status, text = "killed", f"the worker process died{memory}, also when tried again; --resume tries once more"
+            text = f"the worker process died{memory}, also when tried again; --resume tries once more"
+            status = Status.KILLED
         self.store.write(trial, Result(status, text, str(error)), self.runtime.device)
 
 
 class _Rehearser:
     """Rehearses in a process of its own."""
 
-    def rehearse(self, trial: dict[str, Any], runtime: dict[str, Any]) -> tuple[float, dict[str, float]]:
-        return rehearse(Trial.from_dict(trial), Runtime(**runtime))
+    def rehearse(self, trial: dict[str, Any], data_folder: str, runtime: dict[str, Any]) -> Estimate | None:
+        return rehearse(Trial.from_dict(trial), Path(data_folder), Runtime(**runtime))
 
 
 class _EndedError(BaseException):
@@ -283,13 +285,13 @@ def _is_ray_s(error: RuntimeError) -> bool:
 
 def _ray_trial(config: dict[str, Any], runtime: dict[str, Any], folder: str) -> dict[str, Any]:
     try:
-        return {"status": execute(_job(config), Runtime(**runtime), Path(folder), in_worker=True)}
+        return {"status": run_job(_job(config), Runtime(**runtime), Path(folder), in_worker=True)}
     except OSError as error:  # its result finds no room: another attempt would not either
         return {"problem": (error.errno, error.strerror or str(error), error.filename)}
 
 
 def _job(config: dict[str, Any]) -> Job:
-    return Job(Trial.from_dict(config["job"]["trial"]), config["job"]["limit_in_seconds"])
+    return Job.from_dict(config["job"])
 
 
 def _check_address(address: str) -> None:

@@ -1,0 +1,115 @@
+"""A trial's data on both sides of the split, and the trainer that its method gets; the one place that holds both."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.base.arrays import UNLABELLED, IntArray
+from bench.base.cache import Cache
+from bench.base.files import digest
+from bench.base.machine import keep_freed_memory
+from bench.base.seeds import derive, seed_globally
+from bench.data.split import Split, make_split
+from bench.data.subtomograms import Subtomograms
+from bench.learning.checkpoint import Checkpoints
+from bench.learning.contracts import TrainingData
+from bench.learning.feed import Feed
+from bench.learning.networks import Backbone
+from bench.learning.protocol import PROTOCOLS
+from bench.learning.rehearsal import Rehearsal
+from bench.learning.training import Trainer
+from bench.trials.trial import Runtime, Trial
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Both sides; only `data` and `trainer` go to the method."""
+
+    data: TrainingData
+    trainer: Trainer
+    subtomograms: Subtomograms
+    split: Split
+    test: Feed
+    mean: float  # of the training voxels
+    std: float
+
+
+def set_up(runtime: Runtime) -> None:
+    """Put PyTorch into the state that every trial begins with, whatever the trial before it left."""
+    torch.set_num_threads(runtime.threads)
+    torch.set_default_dtype(torch.float32)
+    torch.set_grad_enabled(True)
+    keep_freed_memory()
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = not runtime.deterministic
+    if runtime.deterministic:
+        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # read when the GPU is first used
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    torch.use_deterministic_algorithms(runtime.deterministic)
+
+
+def split_of(trial: Trial, subtomograms: Subtomograms) -> Split:
+    """Who may see what in this trial; raises BenchError where a class would be left without a label."""
+    return make_split(
+        subtomograms.labels,
+        trial.labelled_percent,
+        trial.seed,
+        trial.test_fraction,
+        PROTOCOLS[trial.protocol].validation_fraction,
+        subtomograms.tomogram_ids,
+        subtomograms.class_names,
+    )
+
+
+def prepare(
+    trial: Trial,
+    data_folder: Path,
+    runtime: Runtime,
+    checkpoints: Checkpoints | None = None,
+    rehearsal: Rehearsal | None = None,
+) -> Prepared:
+    """Split and normalise the volumes that `Subtomograms.save` wrote to `data_folder`.
+
+    Each part has a feed whose rows are that part alone, so that no index leads from one to another.
+    Raises ValueError where there is nothing to learn from.
+    """
+    subtomograms = Subtomograms.open(data_folder)
+    split = split_of(trial, subtomograms)
+    device = torch.device(runtime.device)
+    seed_globally(derive(trial.seed, "global"))
+    everything = Feed(subtomograms.volumes, device=device)
+
+    def part(indices: IntArray) -> Feed:
+        return everything.only(torch.from_numpy(indices)).apart()
+
+    def labels(indices: IntArray, shown: IntArray) -> Tensor:
+        known = np.where(np.isin(indices, shown), subtomograms.labels[indices], UNLABELLED)
+        return torch.from_numpy(known).to(device)
+
+    mean, std = part(split.train).moments()
+    if std == 0:
+        raise ValueError("all training voxels are equal")
+    data = TrainingData(
+        part(split.train).normalised(mean, std).resident(),
+        labels(split.train, split.labelled),
+        part(split.validation).normalised(mean, std).resident(),
+        labels(split.validation, split.validation_labelled),
+    )
+    trainer = Trainer(
+        protocol=PROTOCOLS[trial.protocol],
+        budget=trial.budget,
+        backbone=Backbone(subtomograms.box, len(subtomograms.class_names), trial.budget.filters),
+        seed=trial.seed,
+        device=device,
+        n_train=len(split.train),
+        cache=Cache(runtime.cache_folder),
+        data_key=digest(trial.fingerprint, split.train.tolist(), split.validation.tolist()),
+        checkpoints=checkpoints or Checkpoints(),
+        rehearsal=rehearsal,
+    )
+    return Prepared(data, trainer, subtomograms, split, part(split.test).normalised(mean, std), mean, std)

@@ -1,0 +1,100 @@
+"""What a trainer counts, shares and foretells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from test_methods import N_CLASSES, _data, _trainer
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bench import registry
+from bench.learning.contracts import Batch, TrainingData
+from bench.learning.method import Method
+from bench.learning.networks import Backbone, ClassifierNetwork
+from bench.learning.training import Trainer
+from bench.trials.run import rehearse
+from bench.trials.trial import Runtime, Trial
+
+
+def _loss(network: ClassifierNetwork, batch: Batch) -> Tensor:
+    return F.cross_entropy(network.logits(batch.volumes), batch.labels)
+
+
+def _classifier(trainer: Trainer, name: str) -> ClassifierNetwork:
+    return trainer.initialise(ClassifierNetwork(trainer.backbone), name)
+
+
+def test_a_shared_part_keeps_the_curve_of_what_came_before_and_of_another_shared_part(tmp_path: Path) -> None:
+    trainer, data = _trainer(tmp_path), _data().labelled()
+    trainer.start(_classifier(trainer, "first"), _loss, data, "first").finish()
+    own = list(trainer.tally.history)
+    assert own
+    for name in ("one", "two"):
+
+        def make(shared: Trainer, name: str = name) -> dict[str, Tensor]:
+            return dict(shared.start(_classifier(shared, name), _loss, data, name).finish().best_weights)
+
+        trainer.shared(name, make)
+    history = trainer.tally.history
+    assert history[: len(own)] == own
+    assert [point.stage for point in history] == ["first"] * len(own) + ["one"] * len(own) + ["two"] * len(own)
+    steps = [point.step for point in history]
+    assert steps == sorted(set(steps))
+    assert steps[-1] == trainer.tally.steps == 3 * own[-1].step
+
+
+@dataclass(frozen=True)
+class OwnLoop(Method):
+    """Trains by itself, for as long as it likes."""
+
+    title = "Own loop"
+
+    def build(self, backbone: Backbone) -> nn.Module:
+        return ClassifierNetwork(backbone)
+
+    def loss(self, network: ClassifierNetwork, batch: Batch) -> Tensor:
+        return _loss(network, batch)
+
+    def fit(self, data: TrainingData, trainer: Trainer) -> nn.Module:
+        network, known = _classifier(trainer, "network"), data.labelled()
+        optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+        for _ in range(100):
+            STEPS.append(1)
+            optimizer.zero_grad()
+            F.cross_entropy(network.logits(known.volumes[torch.arange(8)]), known.labels[:8]).backward()
+            try:
+                optimizer.step()
+            except Exception:
+                continue  # a loop that takes errors lightly
+        return network.eval()
+
+
+STEPS: list[int] = []
+
+
+def test_a_loop_of_its_own_is_not_run_in_the_rehearsal(
+    make_trial: Callable[..., Trial], runtime: Runtime, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "method", lambda *_: OwnLoop())
+    STEPS.clear()
+    assert rehearse(make_trial(), tiny_folder, runtime) is None
+    assert len(STEPS) == 1
+    network = OwnLoop().fit(_data(), _trainer(runtime.cache_folder))  # outside a rehearsal nothing stops it
+    assert len(STEPS) == 101
+    assert network.logits(torch.zeros(2, 1, 8, 8, 8)).shape == (2, N_CLASSES)
+
+
+@pytest.mark.parametrize("method", list(registry.entries(registry.METHODS)))
+@pytest.mark.parametrize("protocol", ["fair", "paper"])
+def test_every_method_of_ours_is_foretold(
+    method: str, protocol: str, make_trial: Callable[..., Trial], runtime: Runtime, tiny_folder: Path
+) -> None:
+    estimate = rehearse(make_trial(method, protocol=protocol), tiny_folder, runtime)
+    assert estimate is not None
+    assert estimate.own + sum(estimate.shared.values()) > 0
+    assert not (runtime.cache_folder / "autoencoder").exists()
