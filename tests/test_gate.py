@@ -85,7 +85,7 @@ def test_exit_codes_and_junit(bench: Call, tmp_path: Path) -> None:
     assert bench("gate", good, good)[0] == 0
     code, out, _ = bench("gate", bad, good, "--junit", junit)
     assert code == 1
-    assert "REGRESSED  d · fair · m2 · accuracy: -10.00 points" in out
+    assert "REGRESSED  d 8³ · fair · m2 · accuracy: -10.00 points" in out
     suite = ElementTree.parse(junit).getroot()
     assert (suite.get("tests"), suite.get("failures")) == ("4", "3")
     code, _, err = bench("gate", good, tmp_path / "nowhere")
