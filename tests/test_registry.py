@@ -131,10 +131,3 @@ def test_settings_take_the_type_of_the_default() -> None:
     assert registry.dataset("phantoms", {"box": "24"}).box == 24
     with pytest.raises(BenchError, match=r"phantoms\.box"):
         registry.dataset("phantoms", {"box": "24.5"})
-
-
-@pytest.mark.parametrize("folder", ["methods", "datasets"])
-def test_the_folders_refuse_to_be_imported_under_another_name(folder: str) -> None:
-    root = Path(__file__).parents[1]
-    done = subprocess.run([sys.executable, "-c", f"import {folder}"], cwd=root, capture_output=True, text=True)
-    assert f"import this folder as `bench.{folder}`" in done.stderr
