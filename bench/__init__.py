@@ -1,13 +1,50 @@
-"""subtomobench: semi-supervised classification of subtomograms, compared on equal terms."""
+"""subtomobench: semi-supervised classification of subtomograms, compared on equal terms.
+
+What a method or a data set needs can be imported from here: `from bench import Batch, Method`.
+"""
 
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from importlib.machinery import ModuleSpec, PathFinder
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bench.base.arrays import UNLABELLED
+    from bench.data.dataset import Dataset
+    from bench.data.subtomograms import Subtomograms
+    from bench.learning.contracts import Batch, TrainingData
+    from bench.learning.method import Method
+    from bench.learning.networks import Backbone
+    from bench.learning.training import Trainer
 
 __version__ = "0.1.0"
+__all__ = ["UNLABELLED", "Backbone", "Batch", "Dataset", "Method", "Subtomograms", "Trainer", "TrainingData"]
 
+_HOMES = {
+    "UNLABELLED": "bench.base.arrays",
+    "Backbone": "bench.learning.networks",
+    "Batch": "bench.learning.contracts",
+    "Dataset": "bench.data.dataset",
+    "Method": "bench.learning.method",
+    "Subtomograms": "bench.data.subtomograms",
+    "Trainer": "bench.learning.training",
+    "TrainingData": "bench.learning.contracts",
+}
 _here = os.path.dirname(__file__)
+
+if not TYPE_CHECKING:  # to a type checker this function would be any name
+
+    def __getattr__(name: str) -> object:
+        """Import a name of `__all__` when it is asked for: every call of the command imports this file."""
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 class _Checkout:

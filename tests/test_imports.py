@@ -69,6 +69,12 @@ def test_a_checkout_has_its_own_methods_where_another_is_installed(checkout: Pat
     assert done.stdout.split() == [str(checkout / name / "__init__.py") for name in ("methods", "datasets")]
 
 
+def test_the_package_alone_imports_nothing_heavy() -> None:
+    script = "import bench, sys; print({'numpy', 'pandas', 'ray', 'torch'} & {*sys.modules}, bench.Batch.__name__)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "set() Batch\n"
+
+
 @pytest.mark.parametrize("folder", ["methods", "datasets"])
 def test_the_folders_refuse_to_be_imported_under_another_name(folder: str) -> None:
     done = subprocess.run([sys.executable, "-c", f"import {folder}"], cwd=ROOT, capture_output=True, text=True)

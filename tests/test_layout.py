@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import ast
 import re
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+
+import bench
 
 ROOT = Path(__file__).parents[1]
 FILES = [p for folder in ("bench", "methods", "datasets") for p in sorted((ROOT / folder).rglob("*.py"))]
@@ -20,6 +23,7 @@ ONLY_IN = {
     "seaborn": "bench/reporting/figures.py",
     "click": "bench/cli/",
 }
+FACE = ROOT / "bench" / "__init__.py"
 
 
 def _name(path: Path) -> str:
@@ -31,19 +35,28 @@ def _room(path: Path) -> str:
     return parts[0] if parts[0] != "bench" else parts[1]
 
 
+def _faces() -> dict[str, str]:
+    """Name → module of what `bench` itself gives, as a type checker reads it."""
+    nodes = [n for n in ast.walk(ast.parse(FACE.read_text())) if isinstance(n, ast.ImportFrom)]
+    return {alias.name: str(n.module) for n in nodes if str(n.module).startswith("bench.") for alias in n.names}
+
+
 def _imports(path: Path) -> set[str]:
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module == "bench":
-            found |= {f"bench.{alias.name}" for alias in node.names}
+            found |= {FACES.get(alias.name, f"bench.{alias.name}") for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             found.add(node.module)
     return found
 
 
-@pytest.mark.parametrize("path", FILES, ids=_name)
+FACES = _faces()
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path != FACE], ids=_name)
 def test_imports_point_down_the_list(path: Path) -> None:
     here = _room(path)
     for name in _imports(path):
@@ -55,6 +68,17 @@ def test_imports_point_down_the_list(path: Path) -> None:
             assert ROOMS.index(room) > ROOMS.index(here), f"{path} imports {name}"
             if room in ("methods", "datasets"):
                 assert here == "registry", f"{path} imports {name}"
+
+
+def test_the_face_gives_what_a_type_checker_reads() -> None:
+    assert set(bench.__all__) == set(FACES)
+    assert set(bench.__all__) <= set(dir(bench))
+    for name, module in FACES.items():
+        assert getattr(bench, name) is getattr(import_module(module), name)
+    with pytest.raises(AttributeError, match="module 'bench' has no attribute 'nonsense'"):
+        bench.nonsense  # noqa: B018
+    with pytest.raises(ImportError, match="cannot import name 'nonsense'"):
+        from bench import nonsense  # noqa: F401
 
 
 def test_every_room_is_in_the_list() -> None:
