@@ -28,6 +28,12 @@ SERIAL = [*SMALL, "--backend", "serial"]
 FAULTY = Path(__file__).with_name("faulty.py")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _linux() -> None:
+    if sys.platform != "linux":
+        pytest.skip("the faults are made with Linux's /proc and signals")
+
+
 class Command:
     """`bench …` in a process group of its own, marked so that whatever it starts can be found again."""
 
@@ -162,6 +168,3 @@ def faulty(tmp_path: Path) -> dict[str, str]:
 def statuses(out: Path) -> dict[str, str]:
     rows = pd.read_csv(out / "rows.csv")
     return dict(zip(rows["method"], rows["status"]))
-
-
-assert sys.platform == "linux", "the faults are made with /proc and signals"
