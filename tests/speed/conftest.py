@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from bench.base.machine import keep_freed_memory, peak_in_mebibytes, start_peak, usable_cpus
 
 Compare = Callable[..., None]
+InTurns = Callable[..., None]
 
 
 @pytest.fixture(scope="session", params=["plain", "fast"])
@@ -50,5 +52,30 @@ def compare(benchmark: Any, form: str) -> Compare:
         benchmark.extra_info.update(name=name, form=form, gigaflops=gigaflops, memory_mib=memory)
         benchmark.extra_info["pieces"] = pieces[form == "fast"]
         benchmark.pedantic(function, rounds=3)
+
+    return run
+
+
+@pytest.fixture
+def in_turns(benchmark: Any, form: str) -> InTurns:
+    """Measure what one function costs beside another, where both run with the same allocator.
+
+    law: the least and the largest that `ratios.py` lets pass, of seconds of `function` / seconds of `beside`. They are
+    seconds of the processor on one thread, the least of some rounds in turn: other work on the cores, and a machine
+    that drifts, change them little.
+    """
+
+    def run(name: str, function: Callable[[], object], beside: Callable[[], object], law: tuple[float, float]) -> None:
+        torch.set_num_threads(1)
+        seconds: tuple[list[float], list[float]] = ([], [])
+
+        def both() -> None:
+            for one, measured in zip((function, beside), seconds):
+                began = time.process_time()
+                one()
+                measured.append(time.process_time() - began)
+
+        benchmark.pedantic(both, rounds=4)
+        benchmark.extra_info.update(name=name, takes=min(seconds[0]) / min(seconds[1]), law=law)
 
     return run

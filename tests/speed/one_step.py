@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.append(str(Path(__file__).parents[1]))  # behind this folder: both have a conftest.py
 from plain import plain_joint_loss
 from test_step import CLASSES, make_batch, make_step
 

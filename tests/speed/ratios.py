@@ -1,9 +1,11 @@
-"""Ratios plain / fast of a speed.json of pytest-benchmark, and their gate.
+"""Ratios plain / fast of a speed.json of pytest-benchmark, and their gate; laws of growth, and theirs.
 
 python tests/speed/ratios.py speed.json                    prints the table
 python tests/speed/ratios.py speed.json ratios.json        exit code 1 where a ratio fell by more than TOLERANCE
 python tests/speed/ratios.py speed.json ratios.json 0.6    or by more than 60 %, as on a machine that others use too
 python tests/speed/ratios.py speed.json ratios.json write  stores the ratios
+
+A benchmark `in_turns` (conftest.py) brings a law of its own; whatever the tolerance, one that is broken is exit code 1.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ def ratios(speed: dict[str, Any]) -> dict[str, dict[str, float]]:
     pairs: dict[str, dict[str, dict[str, Any]]] = {}
     for run in speed["benchmarks"]:
         info = run["extra_info"]
-        if "growth" in info:
+        if "law" in info:
             continue
         pairs.setdefault(info["name"], {})[info["form"]] = info | {"seconds": run["stats"]["min"] / info["pieces"]}
     return {
@@ -38,13 +40,23 @@ def ratios(speed: dict[str, Any]) -> dict[str, dict[str, float]]:
 
 
 def fallen(now: dict[str, dict[str, float]], stored: dict[str, float], tolerance: float) -> list[str]:
-    """A line for each stored ratio that is gone or has fallen too far."""
-    lines = []
+    """A line for each stored ratio that is gone or has fallen too far, and for each that is not stored."""
+    lines = [f"{name}: no stored ratio; write one" for name in now if name not in stored]
     for name, before in stored.items():
         ratio = now.get(name, {}).get("ratio", 0.0)
         if ratio < (1 - tolerance) * before:
             lines.append(f"{name}: {ratio:.1f}× now, {before:.1f}× before")
     return lines
+
+
+def broken(speed: dict[str, Any]) -> list[str]:
+    """A line for each law that a measurement breaks (conftest.py: `in_turns`)."""
+    infos = [run["extra_info"] for run in speed["benchmarks"] if "law" in run["extra_info"]]
+    return [
+        f"{info['name']}: takes {info['takes']:.2f}× the time, not {info['law'][0]:g} to {info['law'][1]:g}×"
+        for info in infos
+        if not info["law"][0] <= info["takes"] <= info["law"][1]
+    ]
 
 
 def main(speed: str, reference: str | None = None, how: str = str(TOLERANCE)) -> int:
@@ -57,20 +69,19 @@ def main(speed: str, reference: str | None = None, how: str = str(TOLERANCE)) ->
         memory = "".join(f" {pair[f'{form}_mib']:6.0f} MiB" for form in ("plain", "fast"))
         rate = f"{pair['gigaflops_per_second']:5.0f} GF/s" if pair["gigaflops_per_second"] else ""
         print(f"{name:52}{seconds} {pair['ratio']:5.1f}×{memory} {rate}")
-    for run in speeds["benchmarks"]:
-        if growth := run["extra_info"].get("growth"):
-            print(f"{run['extra_info']['name']:52} takes {growth:.2f}× the time")
+    for info in (run["extra_info"] for run in speeds["benchmarks"]):
+        if "law" in info:
+            print(f"{info['name']:52} takes {info['takes']:.2f}× the time")
     if reference is None:
         return 0
-    # SGEMM is the same in both forms.
-    gated = {name: pair["ratio"] for name, pair in now.items() if not name.startswith("SGEMM")}
+    gated = {name: pair for name, pair in now.items() if not name.startswith("SGEMM")}  # the same in both forms
     if how == "write":
         Path(reference).write_text(
-            json.dumps({k: round(v, 2) for k, v in gated.items()}, indent=1, ensure_ascii=False) + "\n"
+            json.dumps({k: round(v["ratio"], 2) for k, v in gated.items()}, indent=1, ensure_ascii=False) + "\n"
         )
         return 0
-    worse = fallen(now, json.loads(Path(reference).read_text()), float(how))
-    print("\n".join(worse) or "no ratio has fallen")
+    worse = fallen(gated, json.loads(Path(reference).read_text()), float(how)) + broken(speeds)
+    print("\n".join(worse) or "no ratio has fallen, no law is broken")
     return 1 if worse else 0
 
 

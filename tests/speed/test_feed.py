@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import Compare
+from conftest import Compare, InTurns
 from torch.utils.data import DataLoader, Dataset
 
 from bench.learning.feed import Feed
+
+Epochs = tuple[Callable[[], object], Callable[[], object]]
 
 
 class Plain(Dataset[torch.Tensor]):
@@ -24,8 +27,14 @@ class Plain(Dataset[torch.Tensor]):
         return torch.from_numpy((self.volumes[index] - 0.5) / 2)[None]
 
 
-@pytest.mark.parametrize("side", [16, 28])
-def test_an_epoch_of_batches(compare: Compare, side: int, tmp_path: Path) -> None:
+@pytest.fixture(params=[16, 28])
+def side(request: pytest.FixtureRequest) -> int:
+    return int(request.param)
+
+
+@pytest.fixture
+def epochs(side: int, tmp_path: Path) -> Epochs:
+    """Every volume once, through a DataLoader and through a feed."""
     np.save(tmp_path / "volumes.npy", np.random.default_rng(0).normal(size=(2000, side, side, side)).astype(np.float32))
     volumes = np.load(tmp_path / "volumes.npy", mmap_mode="r")
     feed, loader = Feed(volumes, mean=0.5, std=2.0), DataLoader(Plain(volumes), batch_size=16, shuffle=True)
@@ -34,4 +43,15 @@ def test_an_epoch_of_batches(compare: Compare, side: int, tmp_path: Path) -> Non
         for indices in torch.randperm(len(feed)).split(16):
             feed[indices]
 
-    compare(f"an epoch of batches, 2,000 × {side}³", lambda: sum(len(batch) for batch in loader), epoch)
+    return lambda: sum(len(batch) for batch in loader), epoch
+
+
+def test_an_epoch_of_batches(compare: Compare, side: int, epochs: Epochs) -> None:
+    compare(f"an epoch of batches, 2,000 × {side}³", *epochs)
+
+
+@pytest.mark.parametrize("form", ["fast"], indirect=True)
+def test_a_feed_costs_less_than_a_loader(in_turns: InTurns, side: int, epochs: Epochs) -> None:
+    """The gate on the seconds of both is too wide for the little that there is to gain."""
+    loader, feed = epochs
+    in_turns(f"a feed beside a DataLoader, 2,000 × {side}³", feed, loader, law=(0, 0.85))

@@ -1,15 +1,13 @@
-"""How a training's time grows with its data and its classes; `ratios.py` prints the growth."""
+"""How a training's time grows with its data and its classes; `ratios.py` holds it to a law."""
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+from conftest import InTurns
 
 from bench import registry
 from bench.base.cache import Cache
@@ -40,21 +38,20 @@ def _training(method: str, n: int, n_classes: int, folder: Path) -> Callable[[],
 @pytest.mark.parametrize("form", ["fast"], indirect=True)
 @pytest.mark.parametrize("method", ["autoencoding", "supervised"])
 @pytest.mark.parametrize(
-    ("what", "less", "more"),
-    [("twice the data", (2400, 8), (4800, 8)), ("eight times the classes", (2400, 4), (2400, 32))],
+    ("what", "less", "more", "law"),
+    [
+        ("twice the data", (800, 8), (1600, 8), (1.5, 2.7)),
+        ("eight times the classes", (800, 4), (800, 32), (0.5, 1.5)),
+    ],
 )
 def test_growth(
-    benchmark: Any, form: str, method: str, what: str, less: tuple[int, int], more: tuple[int, int], tmp_path: Path
+    in_turns: InTurns,
+    method: str,
+    what: str,
+    less: tuple[int, int],
+    more: tuple[int, int],
+    law: tuple[float, float],
+    tmp_path: Path,
 ) -> None:
-    """Both sizes in turn, three times, since a machine drifts."""
-    sizes = [_training(method, *size, tmp_path) for size in (less, more)]
-    best = [math.inf, math.inf]
-
-    def both() -> None:
-        for i, train in enumerate(sizes):
-            began = time.perf_counter()
-            train()
-            best[i] = min(best[i], time.perf_counter() - began)
-
-    benchmark.pedantic(both, rounds=3)
-    benchmark.extra_info.update(name=f"{method}, {what}", growth=best[1] / best[0])
+    smaller, larger = (_training(method, *size, tmp_path) for size in (less, more))
+    in_turns(f"{method}, {what}", larger, smaller, law)
