@@ -7,12 +7,11 @@ import importlib
 import importlib.util
 import inspect
 import pkgutil
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bench.base.errors import BenchError
 
@@ -32,6 +31,14 @@ class Entry:
     summary: str
     origin: str  # "built in" or the package that brings it
     target: str  # "module:Class", or "module" for a file of our own
+
+
+class Parameter(NamedTuple):
+    """One parameter of a method or data set."""
+
+    name: str
+    default: Any
+    help: str  # empty for a field that is declared without `parameter`
 
 
 def entries(group: str) -> dict[str, Entry]:
@@ -99,16 +106,14 @@ def dataset(name: str, settings: Mapping[str, Any] | None = None) -> Dataset:
     return made
 
 
-def parameters(name: str) -> dict[str, tuple[Any, str]]:
-    """Each parameter of a data set: its default, and the comment that stands beside it in the source."""
-    plain = dataset(name)
-    source = inspect.getsource(type(plain))
-    found = {}
-    for f in fields(plain):
-        if f.name in type(plain).__annotations__:
-            comment = re.search(rf"^    {f.name}: [^#\n]*# (.*)$", source, re.MULTILINE)
-            found[f.name] = (getattr(plain, f.name), comment.group(1) if comment else "")
-    return found
+def parameters(group: str, name: str) -> list[Parameter]:
+    """What --set can change of a method or data set, in the order of its declaration."""
+    return _parameters(method(name) if group == METHODS else dataset(name))
+
+
+def _parameters(made: Any) -> list[Parameter]:
+    known = (Parameter(f.name, getattr(made, f.name), f.metadata.get("help", "")) for f in fields(made))
+    return [parameter for parameter in known if parameter.name != "folder"]  # a data set's, which --data names
 
 
 def _load(group: str, name: str, contract: type) -> Any:
@@ -137,11 +142,11 @@ def _load(group: str, name: str, contract: type) -> Any:
 
 
 def _with_settings(name: str, default: Any, settings: Mapping[str, Any]) -> Any:
-    known = {f.name: getattr(default, f.name) for f in fields(default)}
+    known = {parameter.name: parameter.default for parameter in _parameters(default)}
     changed = {}
     for key, value in settings.items():
         if key not in known:
-            options = ", ".join(k for k in known if k != "folder") or "none"
+            options = ", ".join(known) or "none"
             raise BenchError(f"'{name}' has no parameter '{key}'; it has: {options}")
         changed[key] = _cast(f"{name}.{key}", value, known[key])
     return replace(default, **changed)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.base.errors import BenchError
+from bench.base.parameters import parameter
 from bench.data.dataset import Saved
 
 
@@ -16,7 +17,7 @@ class Made(Saved):
 
     folder_hint = "add --data DIR, the --out of bench data simulate"
 
-    test_fraction: float | None = 0.6  # the paper's 4,800 of 8,000
+    test_fraction: float | None = parameter(0.6, "part held out for the scores; the paper's 4,800 of 8,000")
 
     def made(self) -> Path:
         """Below --data, under its recipe's hash."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.base.errors import BenchError
+from bench.base.parameters import parameter
 from bench.files import volume
 from bench.simulation import Density, Imaging, Plan, Simulation, common_extent, plan
 
@@ -16,11 +17,11 @@ class Maps(Simulation):
 
     needs_folder = True
 
-    box: int = 28  # voxels along an edge; the voxel size follows from the largest map
-    per_class: int = 300
-    snr: float = 0.5
-    seed: int = 0  # of poses and noise
-    threshold: float = 0.0  # density at and below it is background (the contour level of a map with a noise floor)
+    box: int = parameter(28, "voxels along an edge of the box; the voxel size follows from the largest map")
+    per_class: int = parameter(300, "particles of each class")
+    snr: float = parameter(0.5, "signal-to-noise ratio, var(signal) / var(noise)")
+    seed: int = parameter(0, "seed of poses and noise")
+    threshold: float = parameter(0.0, "contour level: density at or below it is background")
 
     def sources(self) -> list[Path]:
         """Every map in the folder."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from bench.base.arrays import StrArray
 from bench.base.errors import BenchError
+from bench.base.parameters import parameter
 from bench.base.progress import Progress, silent
 from bench.data.dataset import Dataset, read_boxes
 from bench.data.subtomograms import Subtomograms
@@ -49,8 +50,8 @@ class Noble(Dataset):
     needs_folder = True
     folder_hint = "add --data DIR; docs/real-data.md tells how the set is made from seven EMPIAR entries"
 
-    per_class: int = 400  # the first so many of each class; the paper's were chosen by hand
-    test_fraction: float = 0.5  # the paper's 1,400 of 2,800
+    per_class: int = parameter(400, "particles of each class, the first in its folder; the paper's were chosen by hand")
+    test_fraction: float = parameter(0.5, "part held out for the scores; the paper's 1,400 of 2,800")
 
     def sources(self) -> list[Path]:
         """The description of each extracted set, or every box."""

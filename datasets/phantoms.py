@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial.transform import Rotation
 
+from bench.base.parameters import parameter
 from bench.base.seeds import numpy_generator
 from bench.simulation import Density, Imaging, Plan, Simulation, plan
 
@@ -22,10 +23,10 @@ RNA_CONTRAST = 1.6  # of a ribosome's density to a protein's
 class Phantoms(Simulation):
     """Eight phantom complexes modelled on the paper's Table 1, made from a seed; nothing to download."""
 
-    box: int = 16  # voxels along an edge
-    per_class: int = 300
-    snr: float = 0.5
-    seed: int = 0  # of the shapes, poses and noise
+    box: int = parameter(16, "voxels along an edge of the box")
+    per_class: int = parameter(300, "particles of each class")
+    snr: float = parameter(0.5, "signal-to-noise ratio, var(signal) / var(noise)")
+    seed: int = parameter(0, "seed of shapes, poses and noise")
 
     def plan(self) -> Plan:
         """Build the shapes."""

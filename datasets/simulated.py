@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from bench.base.errors import BenchError
+from bench.base.parameters import parameter
 from bench.simulation import Density, Imaging, Plan, Simulation, common_extent, plan, potential, structure
 from bench.simulation.structure import Structure
 
@@ -20,28 +21,30 @@ class Simulated(Simulation):
     needs_folder = True
     folder_hint = "add --data DIR with your PDB or mmCIF files, or get the paper's: bench data fetch --pdb paper"
 
-    box: int = 64  # voxels along an edge
-    per_class: int = 1000
-    snr: float = 0.03
-    nominal_snr: bool = False  # the older definition, before the filters
-    voxel_size_in_angstroms: float = 0.0  # 0: so that the largest structure just fits the box, in any pose
-    assembly: str = "auto"  # the biological assembly by its name in the file; none: the atoms as they stand
-    shift_in_boxes: float = 1 / 16  # up to this part of the box along each axis
-    neighbours: int = 0  # other particles about each, without overlap
-    mode: str = "tilt_series"  # or "fourier"
-    contrast: str = "bright"  # particles on dark; or "dark", as tomograms come
-    tilt_limit_in_degrees: float = 60.0
-    tilt_step_in_degrees: float = 3.0
-    dose_in_electrons_per_square_angstrom: float = 0.0  # of a whole tilt series; 0: no damage
-    voltage_in_kilovolts: float = 300.0
-    spherical_aberration_in_millimetres: float = 2.0
-    defocus_in_micrometres: float = 5.0  # underfocus is positive
-    defocus_spread_in_micrometres: float = 0.0  # each particle's is drawn evenly from ± this about it
-    amplitude_contrast: float = 0.07
-    envelope_in_nyquist: float = 0.4  # σ of the Gaussian envelope
-    mtf_at_nyquist: float = 0.5  # of the detector
-    device: str = "cpu"  # or "cuda": faster, other noise
-    seed: int = 0  # of poses and noise
+    box: int = parameter(64, "voxels along an edge of the box")
+    per_class: int = parameter(1000, "particles of each class")
+    snr: float = parameter(0.03, "signal-to-noise ratio, var(signal) / var(noise)")
+    nominal_snr: bool = parameter(False, "take the older definition of SNR, measured where the noise is added")
+    voxel_size_in_angstroms: float = parameter(0.0, "0: the largest structure just fits the box in every pose")
+    assembly: str = parameter(
+        "auto", "name of a biological assembly in the file; auto: the first; none: the atoms as they stand"
+    )
+    shift_in_boxes: float = parameter(1 / 16, "largest shift along each axis, as a part of the box")
+    neighbours: int = parameter(0, "other particles around each particle, without overlap")
+    mode: str = parameter("tilt_series", "how the microscope is simulated: tilt_series or fourier")
+    contrast: str = parameter("bright", "bright: bright particles on a dark background; dark: as in tomograms")
+    tilt_limit_in_degrees: float = parameter(60.0, "tilts go from minus this to plus this")
+    tilt_step_in_degrees: float = parameter(3.0, "between neighbouring tilts")
+    dose_in_electrons_per_square_angstrom: float = parameter(0.0, "of the whole tilt series; 0: no radiation damage")
+    voltage_in_kilovolts: float = parameter(300.0, "of the microscope")
+    spherical_aberration_in_millimetres: float = parameter(2.0, "of the microscope")
+    defocus_in_micrometres: float = parameter(5.0, "underfocus is positive")
+    defocus_spread_in_micrometres: float = parameter(0.0, "each particle has a defocus drawn evenly within ± this")
+    amplitude_contrast: float = parameter(0.07, "part of the contrast that comes from amplitude, 0 to 1")
+    envelope_in_nyquist: float = parameter(0.4, "σ of the Gaussian envelope, as a part of the Nyquist frequency")
+    mtf_at_nyquist: float = parameter(0.5, "the detector's modulation transfer at the Nyquist frequency")
+    device: str = parameter("cpu", "cpu or cuda; cuda is faster and draws other noise")
+    seed: int = parameter(0, "seed of poses and noise")
 
     def sources(self) -> list[Path]:
         """Every structure in the folder."""

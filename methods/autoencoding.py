@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bench.base.arrays import UNLABELLED
+from bench.base.parameters import parameter
 from bench.learning.contracts import Batch
 from bench.learning.method import Method
 from bench.learning.networks import AutoencodingNetwork, Backbone, sparsity
@@ -18,8 +19,8 @@ from bench.learning.networks import AutoencodingNetwork, Backbone, sparsity
 class Autoencoding(Method):
     """Rebuild every volume, name the labelled ones, with one encoder (Liu et al. 2019, Eq. 3, Algorithm 1)."""
 
-    alpha: float = 1.0  # weight of the reconstruction loss
-    beta: float = 1.0  # weight of the cross-entropy, labelled volumes only
+    alpha: float = parameter(1.0, "weight of the reconstruction loss")
+    beta: float = parameter(1.0, "weight of the cross-entropy of the labelled volumes")
 
     def build(self, backbone: Backbone) -> AutoencodingNetwork:
         """Encoder3D, Decoder3D and Classifier3D."""

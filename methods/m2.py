@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bench.base.arrays import UNLABELLED
+from bench.base.parameters import parameter
 from bench.learning.contracts import Batch, TrainingData, in_batches
 from bench.learning.feed import Feed
 from bench.learning.method import Method
@@ -28,8 +29,10 @@ class M2(Method):
     the 50 features of M1, a variational autoencoder.
     """
 
-    alpha: float = 0.1  # weight of the classification term, times the number of volumes (Eq. 9); of the stack
-    alpha_on_voxels: float = 1.0  # the same where the bounds are in nats a voxel
+    alpha: float = parameter(
+        0.1, "weight of the cross-entropy (Eq. 9) in M2 on features, the form under protocol paper"
+    )
+    alpha_on_voxels: float = parameter(1.0, "weight of the cross-entropy in M2 on voxels, the form under protocol fair")
 
     def build(self, backbone: Backbone) -> VoxelM2:
         """Encoder3D's convolutions, Classifier3D and Decoder3D around the latent code."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bench.base.arrays import UNLABELLED
+from bench.base.parameters import parameter
 from bench.learning.contracts import Batch, TrainingData, in_batches
 from bench.learning.method import Method
 from bench.learning.networks import Backbone, ClassifierNetwork
@@ -19,7 +20,9 @@ from bench.learning.training import Run, Trainer
 class SelfTraining(Method):
     """Pseudo-labels: the classifier's own confident answers join the labels (Liu et al. 2019, Section 4.2)."""
 
-    thresholds: tuple[float, ...] = (0.6, 0.95)  # the paper's two; validation chooses one
+    thresholds: tuple[float, ...] = parameter(
+        (0.6, 0.95), "confidence above which an answer becomes a pseudo-label; validation chooses one of these"
+    )
 
     def build(self, backbone: Backbone) -> ClassifierNetwork:
         """Encoder3D's convolutions and Classifier3D."""

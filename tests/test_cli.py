@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 from conftest import BENCH, TINY
 
+from bench import registry
 from bench.base.stopping import Stopped
 from bench.files import volume
 from bench.trials import execute, run, scoring
@@ -153,6 +154,40 @@ def test_list_says_which_data_sets_need_a_folder(bench: Call) -> None:
     assert "--data" in lines["folder"]
     assert "--data" in lines["maps"]
     assert "--data" not in lines["phantoms"]
+
+
+@pytest.mark.parametrize(
+    ("what", "name", "first", "last"),
+    [
+        ("methods", "autoencoding", "alpha 1.0 weight of the reconstruction loss", "beta 1.0 weight of"),
+        ("datasets", "phantoms", "test_fraction 0.5 part held out", "seed 0 seed of shapes"),
+    ],
+)
+def test_list_shows_parameters_in_columns(what: str, name: str, first: str, last: str, bench: Call) -> None:
+    _, out, _ = bench("list", what, "--parameters")
+    lines = [line.strip() for line in out.splitlines() if line.startswith(f"  {name}.")]
+    said = [" ".join(line.split()) for line in lines]
+    assert said[0].startswith(f"{name}.{first}")
+    assert said[-1].startswith(f"{name}.{last}")
+    starts = {line.index(text.split(" ", 2)[2]) for line, text in zip(lines, said)}
+    assert len(starts) == 1  # the help texts stand below each other
+    assert bench("list", what, name)[1].split()[0] == name
+    assert len(bench("list", what, name)[1].splitlines()) == 1
+
+
+def test_list_of_an_unknown_name_or_of_no_parameters_is_one_line(bench: Call) -> None:
+    for arguments in (("methods", "nonsense"), ("profiles", "--parameters")):
+        code, out, err = bench("list", *arguments)
+        assert (code, out) == (2, "")
+        assert len(err.splitlines()) == 1
+
+
+def test_simulate_has_an_option_and_a_help_text_for_each_parameter(bench: Call) -> None:
+    _, out, _ = bench("data", "simulate", "--help")
+    said = " ".join(out.split())
+    for _, _, text in registry.parameters(registry.DATASETS, "simulated")[1:]:
+        assert text in said
+    assert "test-fraction" not in said
 
 
 def test_a_run_leaves_rows_leaderboard_tables_and_pictures(finished: Path) -> None:

@@ -50,6 +50,8 @@ class Centroids(nn.Module):
 class NearestCentroid(Method):
     """Name a volume after the nearest class mean."""
 
+    neighbours: int = 1
+
     def build(self, backbone):
         return Centroids(torch.zeros(backbone.n_classes, backbone.box**3))
 
@@ -87,6 +89,8 @@ def test_a_method_of_another_package_is_listed_and_ranked(tmp_path: Path) -> Non
         return done.stdout
 
     assert "nearest_centroid  from the package nearest-centroid 1.2" in bench("list", "methods")
+    assert "nearest_centroid.neighbours" not in bench("list", "methods", "--parameters")  # its code has not run
+    assert "nearest_centroid.neighbours  1" in bench("list", "methods", "nearest_centroid", "--parameters")
     bench("run", *TINY, "--methods", "nearest_centroid,supervised", "--fractions", "20", "--out", tmp_path / "out")
     board = pd.read_csv(tmp_path / "out" / "leaderboard.csv")
     assert set(board["variant"]) == {"nearest_centroid", "supervised"}
@@ -123,6 +127,22 @@ def test_an_entry_point_that_is_no_method_is_refused(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(registry, "entry_points", lambda group: [stray])
     with pytest.raises(BenchError, match="pathlib:Path"):
         registry.method("stray")
+
+
+@pytest.mark.parametrize("group", [registry.METHODS, registry.DATASETS])
+def test_each_parameter_has_a_default_and_a_help_text(group: str) -> None:
+    for name in registry.names(group, "all"):
+        for parameter in registry.parameters(group, name):
+            assert len(parameter.help.split()) >= 3, f"{name}.{parameter.name}"
+    known = {p.name: p for p in registry.parameters(registry.METHODS, "autoencoding")}
+    assert list(known) == ["alpha", "beta"]
+    assert known["alpha"] == ("alpha", 1.0, "weight of the reconstruction loss")
+
+
+def test_the_folder_is_no_parameter() -> None:
+    assert "folder" not in [p.name for p in registry.parameters(registry.DATASETS, "maps")]
+    with pytest.raises(BenchError, match=r"no parameter 'folder'; it has: .*threshold"):
+        registry.dataset("maps", {"folder": "."})
 
 
 def test_settings_take_the_type_of_the_default() -> None:

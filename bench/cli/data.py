@@ -16,14 +16,15 @@ class _WithParameters(click.Command):
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         from bench import registry
 
-        shown = [
+        taken = {option.name for option in self.params} | {"test_fraction"}  # which only bench run needs
+        options = [
             click.Option(
                 [f"--{name.replace('_', '-')}"], default=default, show_default=True, type=type(default), help=text
             )
-            for name, (default, text) in registry.parameters("simulated").items()
+            for name, default, text in registry.parameters(registry.DATASETS, "simulated")
+            if name not in taken
         ]
-        given = {parameter.name for parameter in self.params}
-        return [*self.params, *(option for option in shown if option.name not in given), self.get_help_option(ctx)]  # type: ignore[list-item]
+        return [*self.params, *options, self.get_help_option(ctx)]  # type: ignore[list-item]
 
 
 @click.group()

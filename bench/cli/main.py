@@ -164,20 +164,45 @@ bench.add_command(data)
 
 @bench.command(name="list")
 @click.argument("what", type=click.Choice(["methods", "datasets", "profiles", "protocols"]))
-def list_(what: str) -> None:
-    """What can be named on the command line."""
+@click.argument("names", default="", metavar="[NAMES]")
+@click.option("--parameters", is_flag=True, help="Also what --set can change of each method or data set.")
+def list_(what: str, names: str, parameters: bool) -> None:
+    """What can be named on the command line: all of it, or NAMES, comma-separated.
+
+    The parameters of a method or data set of another package are shown where NAMES names it.
+    """
     from bench import registry
     from bench.learning import protocol
 
+    group = f"bench.{what}"
     if what == "profiles":
-        lines = [(p.name, f"{p.summary}; protocol {p.protocol}") for p in protocol.PROFILES.values()]
+        summaries = {p.name: f"{p.summary}; protocol {p.protocol}" for p in protocol.PROFILES.values()}
     elif what == "protocols":
-        lines = [(p.name, p.summary) for p in protocol.PROTOCOLS.values()]
+        summaries = {p.name: p.summary for p in protocol.PROTOCOLS.values()}
     else:
-        lines = [(e.name, e.summary) for e in registry.entries(f"bench.{what}").values()]
-    width = max(len(name) for name, _ in lines)
-    for name, summary in lines:
-        click.echo(f"{name:{width}}  {summary}")
+        summaries = {e.name: e.summary for e in registry.entries(group).values()}
+    chosen = [name.strip() for name in names.split(",") if name.strip()] or list(summaries)
+    if unknown := [name for name in chosen if name not in summaries]:
+        raise BenchError(f"no '{unknown[0]}' among the {what}; known: {', '.join(summaries)}")
+    if not parameters:
+        _columns([(name, summaries[name]) for name in chosen])
+        return
+    if group not in (registry.METHODS, registry.DATASETS):
+        raise BenchError(f"--parameters: {what} have none; leave it out, or list methods or datasets")
+    for name in chosen:
+        click.echo(f"{name}: {summaries[name]}")
+        if names or registry.is_built_in(group, name):
+            known = registry.parameters(group, name)
+            _columns([(f"  {name}.{p.name}", str(p.default), p.help) for p in known])
+    click.echo("Change one: bench run --set NAME.PARAMETER=VALUE")
+    if group == registry.DATASETS:
+        click.echo("Where --set gives no box or per_class, bench run takes those of its --profile.")
+
+
+def _columns(lines: list[tuple[str, ...]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    for line in lines:
+        click.echo("  ".join(f"{cell:{width}}" for cell, width in zip(line, widths)).rstrip())
 
 
 @bench.command()

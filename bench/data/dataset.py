@@ -14,6 +14,7 @@ from bench.base.arrays import FloatArray
 from bench.base.code import code_digest
 from bench.base.errors import BenchError
 from bench.base.files import digest, file_digest
+from bench.base.parameters import parameter
 from bench.base.progress import Progress, silent
 from bench.data.subtomograms import Subtomograms
 from bench.files import volume
@@ -45,8 +46,8 @@ class Dataset(ABC):
     needs_folder: ClassVar[bool] = False  # whether --data must name a folder
     folder_hint: ClassVar[str] = "add --data DIR"  # how to get one
 
-    folder: Path | None = None  # --data
-    test_fraction: float | None = None  # held out for the scores; None: the profile says
+    folder: Path | None = None  # what --data names; no parameter, --set cannot change it
+    test_fraction: float | None = parameter(None, "part held out for the scores; None: the profile says")
 
     @abstractmethod
     def load(self, report: Progress = silent) -> Subtomograms:
