@@ -94,7 +94,10 @@ def method(name: str, settings: Mapping[str, Any] | None = None) -> Method:
     """The method called `name` with its hyperparameters, those in `settings` changed from their defaults."""
     from bench.learning.method import Method
 
-    made: Method = _with_settings(name, _load(METHODS, name, Method)(), settings or {})
+    kind = _load(METHODS, name, Method)
+    if not getattr(kind, "title", ""):
+        raise BenchError(f'{kind.__module__}.{kind.__name__}: no title; add `title = "..."`, its name in tables')
+    made: Method = _with_settings(name, kind(), settings or {})
     return made
 
 
@@ -125,18 +128,19 @@ def _load(group: str, name: str, contract: type) -> Any:
         raise BenchError(
             f"{target}: cannot be imported ({type(error).__name__}: {error}); mend or remove it"
         ) from error
-    if attribute:
-        chosen = [getattr(module, attribute)]
-    else:
-        chosen = [
-            kind
-            for _, kind in inspect.getmembers(module, inspect.isclass)
-            if issubclass(kind, contract) and kind.__module__ == module_name
-        ]
-    if len(chosen) != 1 or not issubclass(chosen[0], contract) or inspect.isabstract(chosen[0]):
+    found = [getattr(module, attribute, None)] if attribute else vars(module).values()
+    chosen = [
+        kind
+        for kind in found
+        if inspect.isclass(kind)
+        and issubclass(kind, contract)
+        and not inspect.isabstract(kind)
+        and (attribute or kind.__module__ == module_name)
+    ]
+    if len(chosen) != 1:
         raise BenchError(
-            f"{target}: found {len(chosen)} complete subclasses of bench.{contract.__name__}, need one; "
-            f"see 'Add a method' and 'Add a data set' in the README"
+            f"{target}: {len(chosen)} classes that are complete and derive from {contract.__module__}."
+            f"{contract.__name__}; must be one, see 'Add a method' and 'Add a data set' in the README"
         )
     return chosen[0]
 

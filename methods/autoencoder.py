@@ -17,6 +17,7 @@ from bench.learning.training import Trainer
 class Autoencoder(Method):
     """Rebuild every volume, without labels; classifies nothing (Liu et al. 2019, Section 4.3, Eq. 1)."""
 
+    title = "3D autoencoder"
     needs_labels = False
 
     def build(self, backbone: Backbone) -> AutoencoderNetwork:

@@ -19,6 +19,8 @@ from bench.learning.networks import AutoencodingNetwork, Backbone, sparsity
 class Autoencoding(Method):
     """Rebuild every volume, name the labelled ones, with one encoder (Liu et al. 2019, Eq. 3, Algorithm 1)."""
 
+    title = "Autoencoding classifier"
+
     alpha: float = parameter(1.0, "weight of the reconstruction loss")
     beta: float = parameter(1.0, "weight of the cross-entropy of the labelled volumes")
 

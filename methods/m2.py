@@ -29,6 +29,8 @@ class M2(Method):
     the 50 features of M1, a variational autoencoder.
     """
 
+    title = "Deep generative model (M2)"
+
     alpha: float = parameter(
         0.1, "weight of the cross-entropy (Eq. 9) in M2 on features, the form under protocol paper"
     )

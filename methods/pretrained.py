@@ -18,6 +18,8 @@ from bench.methods.autoencoder import Autoencoder
 class Pretrained(Method):
     """Rebuild first, then learn the labels, in a cascade (Liu et al. 2019, Section 4.2)."""
 
+    title = "Pre-trained 3D-CNN"
+
     def build(self, backbone: Backbone) -> ClassifierNetwork:
         """Encoder3D's convolutions and Classifier3D; the autoencoder brings the decoder."""
         return ClassifierNetwork(backbone)

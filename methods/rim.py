@@ -18,6 +18,7 @@ from bench.learning.training import Trainer
 class Rim(Method):
     """Control: supervised, shown the corners of the box alone; above chance, the background tells the class."""
 
+    title = "Control: box rim alone"
     is_control = True
 
     def build(self, backbone: Backbone) -> RimNetwork:

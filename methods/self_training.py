@@ -20,6 +20,8 @@ from bench.learning.training import Run, Trainer
 class SelfTraining(Method):
     """Pseudo-labels: the classifier's own confident answers join the labels (Liu et al. 2019, Section 4.2)."""
 
+    title = "Self-trained 3D-CNN"
+
     thresholds: tuple[float, ...] = parameter(
         (0.6, 0.95), "confidence above which an answer becomes a pseudo-label; validation chooses one of these"
     )

@@ -17,6 +17,8 @@ from bench.learning.training import Trainer
 class Supervised(Method):
     """Learn from the labelled volumes alone (Liu et al. 2019, Section 4.2, Eq. 2)."""
 
+    title = "Supervised 3D-CNN"
+
     def build(self, backbone: Backbone) -> ClassifierNetwork:
         """Encoder3D's convolutions and Classifier3D."""
         return ClassifierNetwork(backbone)

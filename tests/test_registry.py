@@ -50,6 +50,7 @@ class Centroids(nn.Module):
 class NearestCentroid(Method):
     """Name a volume after the nearest class mean."""
 
+    title = "Nearest centroid"
     neighbours: int = 1
 
     def build(self, backbone):
@@ -123,10 +124,19 @@ def test_two_of_one_name_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_entry_point_that_is_no_method_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     from importlib.metadata import EntryPoint
 
-    stray = EntryPoint("stray", "pathlib:Path", registry.METHODS)
-    monkeypatch.setattr(registry, "entry_points", lambda group: [stray])
-    with pytest.raises(BenchError, match="pathlib:Path"):
-        registry.method("stray")
+    for target in ("pathlib:Path", "pathlib:nothing", "os:getcwd"):
+        stray = EntryPoint("stray", target, registry.METHODS)
+        monkeypatch.setattr(registry, "entry_points", lambda group, stray=stray: [stray])
+        with pytest.raises(BenchError, match=rf"{target}: 0 classes .* bench\.learning\.method\.Method"):
+            registry.method("stray")
+
+
+def test_a_method_without_a_title_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    from bench.methods.supervised import Supervised
+
+    monkeypatch.delattr(Supervised, "title")
+    with pytest.raises(BenchError, match=r"Supervised: no title; add"):
+        registry.method("supervised")
 
 
 @pytest.mark.parametrize("group", [registry.METHODS, registry.DATASETS])

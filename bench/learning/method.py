@@ -22,8 +22,8 @@ class Method(ABC):
     docstring is what `bench list methods` shows.
     """
 
+    title: ClassVar[str]  # its name in tables and pictures
     needs_labels: ClassVar[bool] = True  # False: one trial a seed, whatever the label fractions
-
     is_control: ClassVar[bool] = False  # True: shows what can be had without the particle; names nothing in earnest
 
     @abstractmethod

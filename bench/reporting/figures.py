@@ -20,12 +20,11 @@ from matplotlib.figure import Figure
 from bench.base.arrays import FloatArray
 from bench.reporting import paper
 from bench.reporting.statistics import cells
-from bench.reporting.tables import comparison_title
+from bench.reporting.tables import comparison_title, printed_names
 from bench.trials.rows import COMPARISON
 from bench.trials.store import Store
 from bench.trials.trial import Record
 
-LEARNING = "Learning curves: validation loss (pretrained: the autoencoder's first; self_training: thresholds in turn)"
 _MARKERS = "osD^vPX*<>"
 
 
@@ -38,14 +37,15 @@ def write_all(store: Store, rows: pd.DataFrame, folder: Path) -> list[tuple[str,
         title = comparison_title(comparison)
         end = re.sub(r"[^a-z0-9.]+", "-", title.lower().replace("³", "")).strip("-")
         chosen = {key: records[key] for key in group["trial"]}
+        names = printed_names(group)
         for name, caption, figure in (
-            ("accuracy", "Accuracy against labelled part", _accuracy(group, title)),
-            ("confusion", "Confusion matrices, all seeds together", _confusion(chosen, title)),
-            ("learning", LEARNING, _learning(chosen, title)),
+            ("accuracy", "Accuracy against labelled part", _accuracy(group, names, title)),
+            ("confusion", "Confusion matrices, all seeds together", _confusion(chosen, names, title)),
+            ("learning", "Learning curves: validation loss", _learning(chosen, names, title)),
             (
                 "reconstruction",
                 "Original beside reconstruction, three orthogonal slices",
-                _reconstruction(store, chosen, title),
+                _reconstruction(store, chosen, names, title),
             ),
         ):
             if figure is not None:
@@ -56,7 +56,7 @@ def write_all(store: Store, rows: pd.DataFrame, folder: Path) -> list[tuple[str,
     return pictures
 
 
-def _accuracy(rows: pd.DataFrame, title: str) -> Figure | None:
+def _accuracy(rows: pd.DataFrame, names: dict[str, str], title: str) -> Figure | None:
     table = cells(rows)
     table = table[table["accuracy"].notna()]
     if table.empty:
@@ -68,9 +68,8 @@ def _accuracy(rows: pd.DataFrame, title: str) -> Figure | None:
         x = line["labelled_percent"] * (1 + 0.012 * (i - len(variants) / 2))  # no bar hides another
         y, low, high = (100 * line[c] for c in ("accuracy", "accuracy_low", "accuracy_high"))
         spread = np.vstack([(y - low).fillna(0), (high - y).fillna(0)])
-        method = line["method"].iloc[0]
-        label = paper.TITLES.get(method, method) + variant.removeprefix(method)
-        axes.errorbar(x, y, spread, color=colour, marker=_MARKERS[i % len(_MARKERS)], capsize=3, label=label)
+        style = {"color": colour, "marker": _MARKERS[i % len(_MARKERS)], "label": names[variant]}
+        axes.errorbar(x, y, spread, capsize=3, **style)
     chance = 100 / rows["n_classes"].dropna().iloc[0]
     axes.axhline(chance, color="grey", linestyle=":", label="chance")
     axes.set(xscale="log", xlabel="labelled part of the training set in %", ylabel="accuracy on the test set in %")
@@ -84,23 +83,23 @@ def _accuracy(rows: pd.DataFrame, title: str) -> Figure | None:
     return figure
 
 
-def _confusion(records: dict[str, Record], title: str) -> Figure | None:
+def _confusion(records: dict[str, Record], names: dict[str, str], title: str) -> Figure | None:
     sums: dict[tuple[str, float], np.ndarray] = {}
-    names: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
     methods = {}
     for record in records.values():
         trial, result = record.trial, record.result
         if result.confusion and trial.labelled_percent is not None:
             cell = (trial.variant, trial.labelled_percent)
             sums[cell] = sums.get(cell, 0) + np.array(result.confusion)
-            names, methods[cell[0]] = result.class_names, trial.method
+            classes, methods[cell[0]] = result.class_names, trial.method
     if not sums:
         return None
-    variants = sorted(methods, key=lambda v: (paper.rank(methods[v]), v))
+    variants = sorted(methods, key=lambda v: (paper.accuracy_rank(methods[v]), v))
     fractions = sorted({percent for _, percent in sums})
     size = (2.6 * len(fractions) + 1.5, 2.5 * len(variants) + 1.2)
     figure, grid = plt.subplots(len(variants), len(fractions), figsize=size, squeeze=False, layout="constrained")
-    short = [name[:20] for name in names]
+    short = [name[:20] for name in classes]
     for i, variant in enumerate(variants):
         for j, percent in enumerate(fractions):
             axes: Axes = grid[i][j]
@@ -109,7 +108,7 @@ def _confusion(records: dict[str, Record], title: str) -> Figure | None:
                 continue
             counts = sums[variant, percent]
             image = axes.imshow(100 * counts / counts.sum(1, keepdims=True), vmin=0, vmax=100, cmap="rocket_r")
-            axes.set_title(f"{variant}, {percent:g} %", fontsize=8)
+            axes.set_title(f"{names[variant]}, {percent:g} %", fontsize=8)
             axes.set_xticks(range(len(short)), short if i == len(variants) - 1 else [], rotation=90, fontsize=6)
             axes.set_yticks(range(len(short)), short if j == 0 else [], fontsize=6)
             axes.grid(visible=False)
@@ -118,7 +117,7 @@ def _confusion(records: dict[str, Record], title: str) -> Figure | None:
     return figure
 
 
-def _learning(records: dict[str, Record], title: str) -> Figure | None:
+def _learning(records: dict[str, Record], names: dict[str, str], title: str) -> Figure | None:
     curves = [
         {name: getattr(record.trial, name) for name in ("variant", "method", "labelled_percent", "seed")}
         | {"step": point.step, "loss": point.validation_loss}
@@ -140,15 +139,14 @@ def _learning(records: dict[str, Record], title: str) -> Figure | None:
         present = [label for label in order if label in set(chosen["labelled"])]
         lines = {"hue": "labelled", "hue_order": present, "palette": colours, "units": "seed", "estimator": None}
         sns.lineplot(chosen, x="step", y="loss", ax=axes, lw=0.9, **lines)
-        axes.set_title(variant, fontsize=8)
+        axes.set_title(names[variant], fontsize=8)
         axes.set(xlabel="optimiser step", ylabel="validation loss" if axes is grid[0][0] else "")
         axes.legend(fontsize=6, title="labelled", title_fontsize=6)
-    jumps = "a jump is another loss (pretrained) or another start (self_training)"
-    figure.suptitle(f"{title}\na line a seed; {jumps}", fontsize=9)
+    figure.suptitle(f"{title}\na line a seed; where one jumps, another stage of the training begins", fontsize=9)
     return figure
 
 
-def _reconstruction(store: Store, records: dict[str, Record], title: str) -> Figure | None:
+def _reconstruction(store: Store, records: dict[str, Record], names: dict[str, str], title: str) -> Figure | None:
     """Rows: classes; columns: the original, then each method with the most labels, first seed; three slices each."""
     chosen: dict[str, tuple[float, str]] = {}
     first = min(record.trial.seed for record in records.values())
@@ -164,28 +162,29 @@ def _reconstruction(store: Store, records: dict[str, Record], title: str) -> Fig
             volumes[variant] = found
     if not volumes:
         return None
-    variants = sorted(volumes, key=lambda v: (v != "autoencoding", v))
-    names = records[chosen[variants[0]][1]].result.class_names
+    methods = {variant: records[key].trial.method for variant, (_, key) in chosen.items()}
+    variants = sorted(volumes, key=lambda v: (paper.reconstruction_rank(methods[v]), v))
+    classes = records[chosen[variants[0]][1]].result.class_names
     columns = [("original", volumes[variants[0]][:, 0])]
-    columns += [(_with_percent(v, chosen[v][0]), volumes[v][:, 1]) for v in variants]
-    shape = (len(names), 3 * len(columns))
+    columns += [(_with_percent(names[v], chosen[v][0]), volumes[v][:, 1]) for v in variants]
+    shape = (len(classes), 3 * len(columns))
     figure, grid = plt.subplots(*shape, figsize=(0.95 * shape[1] + 1.2, 0.98 * shape[0] + 0.9), squeeze=False)
     for j, (column, parts) in enumerate(columns):
         for i, volume in enumerate(parts):
             # The original shares its own grey range; reconstructions, which hold less noise, one each.
             low, high = np.percentile(volume, [1, 99])
             three_slices(grid[i][3 * j : 3 * j + 3], volume, low, high, column if i == 0 else None)
-    for i, name in enumerate(names):
+    for i, name in enumerate(classes):
         grid[i][0].set_ylabel(name[:20], fontsize=7, rotation=0, ha="right", va="center")
     figure.suptitle(title, fontsize=9, y=0.95)
     figure.subplots_adjust(wspace=0.05, hspace=0.05)
     return figure
 
 
-def _with_percent(variant: str, percent: float) -> str:
-    return f"{variant}, {percent:g} %" if percent else variant
+def _with_percent(name: str, percent: float) -> str:
+    return f"{name}, {percent:g} %" if percent else name
 
 
 def _ordered(table: pd.DataFrame) -> list[str]:
     pairs = set(zip(table["method"], table["variant"]))
-    return [variant for method, variant in sorted(pairs, key=lambda p: (paper.rank(p[0]), p[1]))]
+    return [variant for method, variant in sorted(pairs, key=lambda p: (paper.accuracy_rank(p[0]), p[1]))]

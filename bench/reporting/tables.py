@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from bench import registry
 from bench.base.files import write_atomically
 from bench.learning.protocol import PROTOCOLS
 from bench.reporting import paper
@@ -61,13 +62,21 @@ def comparison_title(comparison: tuple[object, ...]) -> str:
     return f"{of['data_title']} · {of['protocol']} ({sizes})"
 
 
+def printed_names(rows: pd.DataFrame) -> dict[str, str]:
+    """Variant → its name in tables and pictures: the method's title, with the hyperparameters that were changed."""
+    return {
+        variant: _title(method) + variant.removeprefix(method)
+        for method, variant in zip(rows["method"], rows["variant"])
+    }
+
+
 def accuracy_table(rows: pd.DataFrame) -> Table:
     """Table 2: accuracy of each method at each label fraction, by data set and protocol, beside the paper's."""
     table = cells(rows)
     table = table[table["labelled_percent"].notna()]
-    variants = sorted(zip(table["method"], table["variant"]), key=lambda v: (paper.rank(v[0]), v[1]))
-    variants = list(dict.fromkeys(variants))
-    body = {"method": [_title(method, variant) for method, variant in variants]}
+    names = printed_names(table)
+    variants = sorted(set(zip(table["method"], table["variant"])), key=lambda v: (paper.accuracy_rank(v[0]), v[1]))
+    body = {"method": [names[variant] for _, variant in variants]}
     for comparison, group in table.groupby(COMPARISON, sort=False):
         for percent in sorted(group["labelled_percent"].unique()):
             chosen = group[group["labelled_percent"] == percent].set_index("variant")
@@ -90,9 +99,10 @@ def reconstruction_table(rows: pd.DataFrame) -> Table:
     lines = {(row["method"], row["variant"], row["labelled_percent"]) for _, row in table.iterrows()}
     ordered = sorted(
         {(m, v, None if pd.isna(f) else float(f)) for m, v, f in lines},
-        key=lambda line: (line[0] != "autoencoder", line[0] != "autoencoding", line[1], line[2] or 0.0),
+        key=lambda line: (paper.reconstruction_rank(line[0]), line[1], line[2] or 0.0),
     )
-    body = {"method": [_title(m, v) + ("" if f is None else f", {f:g} % labelled") for m, v, f in ordered]}
+    names = printed_names(table)
+    body = {"method": [names[v] + ("" if f is None else f", {f:g} % labelled") for _, v, f in ordered]}
     for comparison, group in table.groupby(COMPARISON, sort=False):
         column = []
         for _, variant, percent in ordered:
@@ -101,7 +111,7 @@ def reconstruction_table(rows: pd.DataFrame) -> Table:
             column.append(_error(chosen.iloc[0]) if len(chosen) else "–")
         body[_short(comparison, table)] = column
     for i, name in enumerate(PAPER_SETS):
-        values = [paper.RECONSTRUCTION.get((m, f)) if m == v else None for m, v, f in ordered]
+        values = [paper.RECONSTRUCTION.get(m, {}).get(f) if m == v else None for m, v, f in ordered]
         body[name] = [f"{value[i]:.4f}" if value else "–" for value in values]
     caption = "Table 3. Reconstruction error (mean squared, voxels scaled to variance 1) on the test set"
     notes = _notes(rows, "mse") + ["the paper does not state the scale of its voxels: compare within a column only"]
@@ -142,8 +152,8 @@ def _short(comparison: tuple[object, ...], table: pd.DataFrame) -> str:
     return f"{title} · {protocol}"
 
 
-def _title(method: str, variant: str) -> str:
-    return paper.TITLES.get(method, method) + variant.removeprefix(method)
+def _title(method: str) -> str:
+    return registry.method(method).title if registry.is_built_in(registry.METHODS, method) else method
 
 
 def _percent(cell: pd.Series) -> str:

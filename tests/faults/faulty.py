@@ -28,6 +28,8 @@ BESIDE = Path(__file__).parent  # where a method may leave a note between two at
 class Plain(Method):
     """Supervised learning, as a start for the others."""
 
+    title = "Faulty"
+
     def build(self, backbone: Backbone) -> nn.Module:
         return Supervised().build(backbone)
 
