@@ -5,17 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
-from bench.learning.contracts import Batch, TrainingData
-from bench.learning.method import Method
+from bench.learning.method import Classifier
 from bench.learning.networks import Backbone, ClassifierNetwork
-from bench.learning.training import Trainer
 
 
 @dataclass(frozen=True)
-class Rim(Method):
+class Rim(Classifier):
     """Control: supervised, shown the corners of the box alone; above chance, the background tells the class."""
 
     title = "Control: box rim alone"
@@ -24,14 +21,6 @@ class Rim(Method):
     def build(self, backbone: Backbone) -> RimNetwork:
         """The supervised network behind a mask."""
         return RimNetwork(backbone)
-
-    def loss(self, network: RimNetwork, batch: Batch) -> Tensor:
-        """Cross-entropy, Eq. 2."""
-        return F.cross_entropy(network.logits(batch.volumes), batch.labels)
-
-    def fit(self, data: TrainingData, trainer: Trainer) -> nn.Module:
-        """Train on the labelled part of `data`."""
-        return super().fit(data.labelled(), trainer)
 
 
 class RimNetwork(ClassifierNetwork):

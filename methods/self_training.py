@@ -5,19 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
 from bench.base.arrays import UNLABELLED
 from bench.base.parameters import parameter
-from bench.learning.contracts import Batch, TrainingData, in_batches
-from bench.learning.method import Method
-from bench.learning.networks import Backbone, ClassifierNetwork
+from bench.learning.contracts import TrainingData, in_batches
+from bench.learning.method import Classifier
+from bench.learning.networks import ClassifierNetwork
 from bench.learning.training import Run, Trainer
 
 
 @dataclass(frozen=True)
-class SelfTraining(Method):
+class SelfTraining(Classifier):
     """Pseudo-labels: the classifier's own confident answers join the labels (Liu et al. 2019, Section 4.2)."""
 
     title = "Self-trained 3D-CNN"
@@ -25,14 +24,6 @@ class SelfTraining(Method):
     thresholds: tuple[float, ...] = parameter(
         (0.6, 0.95), "confidence above which an answer becomes a pseudo-label; validation chooses one of these"
     )
-
-    def build(self, backbone: Backbone) -> ClassifierNetwork:
-        """Encoder3D's convolutions and Classifier3D."""
-        return ClassifierNetwork(backbone)
-
-    def loss(self, network: ClassifierNetwork, batch: Batch) -> Tensor:
-        """Cross-entropy over labels and pseudo-labels, Eq. 2."""
-        return F.cross_entropy(network.logits(batch.volumes), batch.labels)
 
     def fit(self, data: TrainingData, trainer: Trainer) -> nn.Module:
         """Train one classifier a threshold and return the one with the best validation loss.

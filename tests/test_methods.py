@@ -19,6 +19,7 @@ from bench.base.cache import Cache
 from bench.data.subtomograms import Subtomograms
 from bench.learning.contracts import Batch, Classifies, Rebuilds, TrainingData
 from bench.learning.feed import Feed
+from bench.learning.method import Classifier, Method
 from bench.learning.networks import (
     AutoencoderNetwork,
     AutoencodingNetwork,
@@ -119,9 +120,10 @@ def test_equal_steps_for_every_method_under_fair(
     assert len(taken) - (budget - budget // 2 if name == "pretrained" else 0) == budget
 
 
-def test_hyperparameters_are_described_and_have_defaults(name: str) -> None:
+def test_is_described_and_derives_from_a_base_alone(name: str) -> None:
     assert registry.entries(registry.METHODS)[name].summary.endswith(".")
-    registry.method(name)
+    (base,) = type(registry.method(name)).__bases__
+    assert base in (Method, Classifier)
 
 
 def test_data_given_to_a_method_are_left_as_they_were(name: str, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Method: the contract of one entry of the comparison."""
+"""Method: the contract of one entry of the comparison. Classifier: one that trains the shared classifier."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from bench.learning.contracts import Batch, TrainingData
-from bench.learning.networks import Backbone
+from bench.learning.networks import Backbone, ClassifierNetwork
 from bench.learning.training import Trainer
 
 
@@ -43,3 +44,23 @@ class Method(ABC):
         network = self.build(backbone)
         network.load_state_dict(weights)
         return network
+
+
+@dataclass(frozen=True)
+class Classifier(Method):
+    """A method that trains Encoder3D's convolutions and Classifier3D by cross-entropy on the labelled volumes.
+
+    A base for methods that change one of the three: the network, the loss, or what is trained on.
+    """
+
+    def build(self, backbone: Backbone) -> ClassifierNetwork:
+        """Encoder3D's convolutions and Classifier3D."""
+        return ClassifierNetwork(backbone)
+
+    def loss(self, network: ClassifierNetwork, batch: Batch) -> Tensor:
+        """Cross-entropy (Liu et al. 2019, Eq. 2)."""
+        return F.cross_entropy(network.logits(batch.volumes), batch.labels)
+
+    def fit(self, data: TrainingData, trainer: Trainer) -> nn.Module:
+        """Train on the labelled part of `data`."""
+        return super().fit(data.labelled(), trainer)

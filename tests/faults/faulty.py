@@ -8,7 +8,6 @@ import signal
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,28 +15,16 @@ import torch
 from torch import Tensor, nn
 
 from bench.learning.contracts import Batch, TrainingData
-from bench.learning.method import Method
-from bench.learning.networks import Backbone
+from bench.learning.method import Classifier
 from bench.learning.training import Trainer
-from bench.methods.supervised import Supervised
 
 BESIDE = Path(__file__).parent  # where a method may leave a note between two attempts
 
 
-@dataclass(frozen=True)
-class Plain(Method):
+class Plain(Classifier):
     """Supervised learning, as a start for the others."""
 
     title = "Faulty"
-
-    def build(self, backbone: Backbone) -> nn.Module:
-        return Supervised().build(backbone)
-
-    def loss(self, network: Any, batch: Batch) -> Tensor:
-        return Supervised().loss(network, batch)
-
-    def fit(self, data: TrainingData, trainer: Trainer) -> nn.Module:
-        return super().fit(data.labelled(), trainer)
 
 
 class Raises(Plain):
