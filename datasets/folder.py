@@ -16,7 +16,7 @@ from bench.files import volume
 
 @dataclass(frozen=True)
 class Folder(Dataset):
-    """Your own subtomograms: --data DIR with one sub-folder of MRC boxes for each class."""
+    """Your own subtomograms: --data DIR with one sub-folder of MRC boxes per class."""
 
     needs_folder = True
 

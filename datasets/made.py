@@ -1,4 +1,4 @@
-"""What `bench data simulate` wrote, as it lies there."""
+"""A set that `bench data simulate` made."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from bench.data.dataset import Saved
 
 @dataclass(frozen=True)
 class Made(Saved):
-    """A set that `bench data simulate --out DIR` made: --data DIR; nothing is simulated or copied again."""
+    """A set made by bench data simulate: --data DIR, its --out; used in place, nothing is simulated again."""
 
     folder_hint = "add --data DIR, the --out of bench data simulate"
 
     test_fraction: float | None = parameter(0.6, "part held out for the scores; the paper's 4,800 of 8,000")
 
     def made(self) -> Path:
-        """Below --data, under its recipe's hash."""
+        """In --data, the folder named after the hash of its recipe."""
         folder = self.required_folder()
         try:
             made = folder / "cache" / f"data-{json.loads((folder / 'manifest.json').read_text())['recipe_hash']}"
         except (OSError, ValueError, KeyError, TypeError):
             made = folder / "none"
         if not (made / "meta.json").is_file():
-            raise BenchError(f"{folder}: no finished set of bench data simulate; call that again, it goes on")
+            raise BenchError(f"{folder}: no finished set of bench data simulate; run it again, it continues")
         return made

@@ -1,4 +1,4 @@
-"""Any folder of density maps, imaged like the phantoms."""
+"""Density maps of your own, imaged like the phantoms."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bench.simulation import Density, Imaging, Plan, Simulation, common_extent, 
 
 @dataclass(frozen=True)
 class Maps(Simulation):
-    """Your density maps: --data DIR with one MRC file (also .gz) a class; imaged with missing wedge, CTF and noise."""
+    """Your density maps: --data DIR with one MRC file (also .gz) per class; with missing wedge, CTF and noise."""
 
     needs_folder = True
 

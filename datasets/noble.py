@@ -45,7 +45,7 @@ MRC, SET = "MRC boxes", "a set of bench data extract"
 
 @dataclass(frozen=True)
 class Noble(Dataset):
-    """The paper's real set from EMPIAR, after docs/real-data.md: --data DIR with 10131/, 10133/ … of 28³ boxes each."""
+    """The paper's real set, seven EMPIAR entries: --data DIR with 10131/, 10133/ …, made as docs/real-data.md says."""
 
     needs_folder = True
     folder_hint = "add --data DIR; docs/real-data.md tells how the set is made from seven EMPIAR entries"

@@ -1,4 +1,4 @@
-"""What `bench data extract` cut, as it lies there."""
+"""A set that `bench data extract` made."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bench.data.dataset import Saved
 
 @dataclass(frozen=True)
 class Particles(Saved):
-    """Your particles: --data DIR, the --out of bench data extract; split by tomogram where there are several."""
+    """Your particles, cut by bench data extract: --data DIR, its --out; split by tomogram if there are several."""
 
     folder_hint = "add --data DIR, the --out of bench data extract"
 
@@ -19,5 +19,5 @@ class Particles(Saved):
         """--data itself."""
         folder = self.required_folder()
         if not (folder / "meta.json").is_file():
-            raise BenchError(f"{folder}: no finished set of bench data extract; make one, or run that again")
+            raise BenchError(f"{folder}: no finished set of bench data extract; run it, or run it again")
         return folder

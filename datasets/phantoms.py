@@ -1,4 +1,4 @@
-"""The embedded default: eight complexes modelled on the paper's Table 1 by symmetry and size, from a seed."""
+"""The built-in default: eight complexes modelled on the paper's Table 1 by symmetry and size, from a seed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RNA_CONTRAST = 1.6  # of a ribosome's density to a protein's
 
 @dataclass(frozen=True)
 class Phantoms(Simulation):
-    """Eight phantom complexes modelled on the paper's Table 1, made from a seed; nothing to download."""
+    """Eight phantom complexes, modelled on the paper's Table 1 and made from a seed; nothing to download."""
 
     box: int = parameter(16, "voxels along an edge of the box")
     per_class: int = parameter(300, "particles of each class")

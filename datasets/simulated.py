@@ -1,4 +1,4 @@
-"""Atomic structures, imaged like the phantoms: the paper's simulated set is made so."""
+"""Atomic structures in ice, imaged: the kind of the paper's simulated set."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SURVEY_IN_ANGSTROMS = 5.0  # spacing of the grid on which the structures' extent
 
 @dataclass(frozen=True)
 class Simulated(Simulation):
-    """Your atomic structures: --data DIR with one PDB or mmCIF file (also .gz) a class; imaged as potentials in ice."""
+    """Your atomic structures: --data DIR with one PDB or mmCIF file (also .gz) per class; simulated in ice."""
 
     needs_folder = True
     folder_hint = "add --data DIR with your PDB or mmCIF files, or get the paper's: bench data fetch --pdb paper"

@@ -1,4 +1,4 @@
-"""The 3D autoencoder: the reconstruction branch alone, Table 3's baseline and where `pretrained` starts."""
+"""3D autoencoder: the reconstruction branch alone, the baseline of Table 3 and the first stage of `pretrained`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bench.learning.training import Trainer
 
 @dataclass(frozen=True)
 class Autoencoder(Method):
-    """Rebuild every volume, without labels; classifies nothing (Liu et al. 2019, Section 4.3, Eq. 1)."""
+    """Reconstruct all volumes, without labels; it does not classify (Liu et al. 2019, Section 4.3, Eq. 1)."""
 
     title = "3D autoencoder"
     needs_labels = False
@@ -31,11 +31,11 @@ class Autoencoder(Method):
         return torch.mean(error + sparsity(code))
 
     def fit(self, data: TrainingData, trainer: Trainer) -> AutoencoderNetwork:
-        """Train for the whole budget, once a seed."""
+        """Train for the whole budget, once per seed."""
         return self.trained(data, trainer)
 
     def trained(self, data: TrainingData, trainer: Trainer, fraction: float = 1.0) -> AutoencoderNetwork:
-        """This seed's one autoencoder, as validation chose it from the whole of its run (share 1) or its first half."""
+        """The one autoencoder of this seed; validation chooses it from the whole run (fraction 1) or its first half."""
         network = trainer.initialise(self.build(trainer.backbone), "autoencoder")
         stages = trainer.shared("autoencoder", lambda own: self._stages(network, data, own), fraction)
         stage = "whole." if fraction == 1 else "half."
@@ -46,7 +46,7 @@ class Autoencoder(Method):
         run = trainer.start(network, self.loss, data.without_labels(), "autoencoder")
         half = dict(run.finish(until=trainer.first_half * trainer.budget.epochs).best_weights)
         whole = run.finish().best_weights
-        # A copy of each: both stages are the same tensors where the first half held the best check.
+        # Copies: both stages are the same tensors where the best validation lies in the first half.
         return {
             f"{stage}.{k}": v.clone() for stage, best in (("half", half), ("whole", whole)) for k, v in best.items()
         }

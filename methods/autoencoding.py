@@ -1,4 +1,4 @@
-"""The 3D autoencoding classifier: the paper's approach."""
+"""Autoencoding classifier: the paper's method."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bench.learning.networks import AutoencodingNetwork, Backbone, sparsity
 
 @dataclass(frozen=True)
 class Autoencoding(Method):
-    """Rebuild every volume, name the labelled ones, with one encoder (Liu et al. 2019, Eq. 3, Algorithm 1)."""
+    """Reconstruct all volumes and classify the labelled ones with one encoder (Liu et al. 2019, Eq. 3, Algorithm 1)."""
 
     title = "Autoencoding classifier"
 
@@ -29,7 +29,7 @@ class Autoencoding(Method):
         return AutoencodingNetwork(backbone)
 
     def loss(self, network: AutoencodingNetwork, batch: Batch) -> Tensor:
-        """α·MSE + β·CE for a labelled volume, α·MSE for an unlabelled one (Eq. 3), mean over the batch."""
+        """α·MSE + β·CE for a labelled volume, α·MSE for an unlabelled one (Eq. 3); mean over the batch."""
         features = network.encoder(batch.volumes)  # (b, c, m, m, m)
         code = network.encoder.code(features)  # (b, 128)
         error = (network.decoder(code) - batch.volumes).square().flatten(1).mean(1)  # (b,)

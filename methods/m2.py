@@ -1,4 +1,4 @@
-"""M2: the deep generative model of Kingma et al. 2014 (arXiv 1406.5298), the paper's generative baseline."""
+"""Deep generative model M2 of Kingma et al. 2014 (arXiv 1406.5298), the paper's generative baseline."""
 
 from __future__ import annotations
 
@@ -23,28 +23,26 @@ LOG_2PI = math.log(2 * math.pi)
 
 @dataclass(frozen=True)
 class M2(Method):
-    """Generate volumes from a class and a latent code (Kingma et al. 2014, Eqs. 6-9).
+    """A generative model of all volumes, from a class and a latent code (Kingma et al. 2014, Eqs. 6-9).
 
-    Protocol `fair`: M2 on the voxels, with the shared trunk. Protocol `paper`: the stack of the published code, M2 on
-    the 50 features of M1, a variational autoencoder.
+    Protocol `fair`: M2 on the voxels, with the shared encoder. Protocol `paper`: a stack, as in the published code: M2
+    on the 50 features of M1, a variational autoencoder.
     """
 
     title = "Deep generative model (M2)"
 
-    alpha: float = parameter(
-        0.1, "weight of the cross-entropy (Eq. 9) in M2 on features, the form under protocol paper"
-    )
-    alpha_on_voxels: float = parameter(1.0, "weight of the cross-entropy in M2 on voxels, the form under protocol fair")
+    alpha: float = parameter(0.1, "weight of the cross-entropy (Eq. 9) under protocol paper: M2 on features")
+    alpha_on_voxels: float = parameter(1.0, "weight of the cross-entropy (Eq. 9) under protocol fair: M2 on voxels")
 
     def build(self, backbone: Backbone) -> VoxelM2:
         """Encoder3D's convolutions, Classifier3D and Decoder3D around the latent code."""
         return VoxelM2(backbone)
 
     def loss(self, network: VoxelM2 | FeatureM2, batch: Batch) -> Tensor:
-        """J^α of Eq. 9 over N: mean bound plus α times the mean cross-entropy of the labelled volumes.
+        """J^α of Eq. 9, divided by N: the mean bound plus α times the mean cross-entropy of the labelled volumes.
 
-        In the stack the bounds are in nats a volume, as published. On voxels that would drown the classification, since
-        thousands of voxels carry noise: there they are in nats a voxel, with an α of their own.
+        In the stack the bounds are in nats per volume, as published. On thousands of noisy voxels they would outweigh
+        the cross-entropy: there they are in nats per voxel, with another α.
         """
         features = network.features(batch.volumes)
         log_q = network.class_logits(features).log_softmax(1)  # log q(y|x), (b, classes)
@@ -68,13 +66,13 @@ class M2(Method):
         return bounds + self.alpha * cross_entropy  # Eq. 9
 
     def fit(self, data: TrainingData, trainer: Trainer) -> nn.Module:
-        """Train M2 on the voxels or, in the stack, M1 first and M2 on its features."""
+        """Train M2 on the voxels, or the stack: first M1, then M2 on its features."""
         if trainer.protocol.equal_steps:
             return super().fit(data, trainer)
         return self._fit_stack(data, trainer)
 
     def restore(self, backbone: Backbone, weights: dict[str, Tensor]) -> nn.Module:
-        """M2 on the voxels or the stack, as the weights tell."""
+        """M2 on the voxels or the stack, whichever the weights belong to."""
         if "m2.q_y.0.weight" not in weights:
             return super().restore(backbone, weights)
         stack = Stack(M1(backbone.box), FeatureM2(backbone.n_classes, len(weights["m2.q_y.0.weight"])))
@@ -82,9 +80,9 @@ class M2(Method):
         return stack
 
     def _fit_stack(self, data: TrainingData, trainer: Trainer) -> nn.Module:
-        """M1 once a seed; then M2 at learning rate 3e-4 for 30 times the epochs (3,000 beside the paper's 100).
+        """Train M1 once per seed; then M2 at learning rate 3e-4 for 30 times the epochs (3,000 at the paper's 100).
 
-        Kingma's code draws M1's features anew in each epoch; here they are M1's means, as when it predicts.
+        Kingma's code draws the features from q(z|x) in each epoch; here they are its means, as in prediction.
         """
         m1 = trainer.initialise(M1(trainer.backbone.box), "m1")
         unlabelled = data.without_labels()
@@ -95,7 +93,7 @@ class M2(Method):
             features = Feed(in_batches(m1.features, data.volumes))
             validation = Feed(in_batches(m1.features, data.validation_volumes))
         labels, classes = data.labels, trainer.backbone.n_classes
-        units = 300 if int((labels != UNLABELLED).sum()) <= 10 * classes else 500  # theirs: 300 at the fewest labels
+        units = 300 if int((labels != UNLABELLED).sum()) <= 10 * classes else 500  # as in Kingma's code
         network = trainer.initialise(FeatureM2(classes, units), "m2")
         on_features = TrainingData(features, labels, validation, data.validation_labels)
         epochs = 30 * trainer.budget.epochs
@@ -104,7 +102,7 @@ class M2(Method):
 
 
 class VoxelM2(nn.Module):
-    """M2 on voxels: q(y|x), q(z|x,y) and p(x|y,z) on the shared trunk, a Gaussian of variance 1 for the voxels."""
+    """M2 on voxels: q(y|x), q(z|x,y) and p(x|y,z) with the shared layers; Gaussian voxels of variance 1."""
 
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
@@ -145,14 +143,14 @@ class VoxelM2(nn.Module):
         return self.class_logits(self.features(volumes))
 
     def reconstruct(self, volumes: Tensor) -> Tensor:
-        """The volume of the likeliest class at the mean of its latent code."""
+        """The mean volume of the most likely class, at the mean of the latent code."""
         features = self.features(volumes)
         y = self.class_logits(features).argmax(1)
         return self.rebuild(y, self.posterior(features, y)[0])
 
 
 class FeatureM2(nn.Module):
-    """M2 on M1's features: one layer of softplus units each way, a Gaussian of learned variance for the features."""
+    """M2 on M1's features: one hidden layer of softplus units; Gaussian features of learned variance."""
 
     def __init__(self, n_classes: int, units: int) -> None:
         super().__init__()
@@ -166,7 +164,7 @@ class FeatureM2(nn.Module):
         )
 
     def features(self, features: Tensor) -> Tensor:
-        """M1 has made them already."""
+        """The input itself: M1 has computed the features."""
         return features
 
     def class_logits(self, features: Tensor) -> Tensor:
@@ -190,7 +188,7 @@ class FeatureM2(nn.Module):
 
 
 class M1(nn.Module):
-    """The variational autoencoder below M2: two layers of 500 softplus units each way, 50 latent units."""
+    """The variational autoencoder: two hidden layers of 500 softplus units in each half, 50 latent units."""
 
     def __init__(self, box: int) -> None:
         super().__init__()
@@ -208,7 +206,7 @@ class M1(nn.Module):
         return rebuilt
 
     def loss(self, batch: Batch) -> Tensor:
-        """The variational bound (Kingma et al. 2014, Eq. 3), negative, in nats a voxel."""
+        """The negative variational bound (Kingma et al. 2014, Eq. 3), in nats per voxel."""
         mean, log_variance = _halves(self.q_z(batch.volumes))
         noise = torch.randn(mean.shape, generator=batch.generator, device=mean.device)
         rebuilt = self.p_x(mean + (0.5 * log_variance).exp() * noise)
@@ -219,7 +217,7 @@ class M1(nn.Module):
 
 
 class Stack(nn.Module):
-    """M1 and M2 as one network on voxels; M1 rebuilds, M2 names."""
+    """M1 and M2 as one network on voxels: M1 reconstructs, M2 classifies."""
 
     def __init__(self, m1: M1, m2: FeatureM2) -> None:
         super().__init__()

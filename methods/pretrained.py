@@ -1,4 +1,4 @@
-"""Pre-trained 3D-CNN: the autoencoder first, then the classifier: the two branches in a cascade."""
+"""Pre-trained 3D-CNN: first the autoencoder, then the classifier, as a cascade."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bench.methods.autoencoder import Autoencoder
 
 @dataclass(frozen=True)
 class Pretrained(Classifier):
-    """Rebuild first, then learn the labels, in a cascade (Liu et al. 2019, Section 4.2)."""
+    """Train an autoencoder first, then fine-tune its encoder on the labelled volumes (Liu et al. 2019, Section 4.2)."""
 
     title = "Pre-trained 3D-CNN"
 
@@ -22,7 +22,7 @@ class Pretrained(Classifier):
         """Train the autoencoder (Eq. 1), take over its encoder, and fine-tune on the labelled volumes (Eq. 2).
 
         The paper pre-trains "with the unlabeled data"; here on all volumes with their labels hidden, so that one
-        autoencoder a seed serves all fractions. Where steps are equal for all methods, each stage has half of them.
+        autoencoder per seed serves all fractions. Where steps are equal for all methods, each stage has half of them.
         """
         before, after = (trainer.first_half, 1 - trainer.first_half) if trainer.protocol.equal_steps else (1.0, 1.0)
         autoencoder = Autoencoder().trained(data, trainer, before)

@@ -1,4 +1,4 @@
-"""Control: what the surroundings of a particle tell of its class."""
+"""Control: what the surroundings of a particle tell about its class."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from bench.learning.networks import Backbone, ClassifierNetwork
 
 @dataclass(frozen=True)
 class Rim(Classifier):
-    """Control: supervised, shown the corners of the box alone; above chance, the background tells the class."""
+    """Control: supervised, but sees the corners of the box alone; above chance, the background tells the class."""
 
     title = "Control: box rim alone"
     is_control = True
 
     def build(self, backbone: Backbone) -> RimNetwork:
-        """The supervised network behind a mask."""
+        """The classifier's network, with a mask before it."""
         return RimNetwork(backbone)
 
 
 class RimNetwork(ClassifierNetwork):
-    """Encoder3D's convolutions and Classifier3D on a volume of which the inscribed ball is blanked."""
+    """Encoder3D's convolutions and Classifier3D; the ball inside the box is blanked."""
 
     rim: Tensor  # (n, n, n), bool
 
@@ -36,9 +36,9 @@ class RimNetwork(ClassifierNetwork):
         self.register_buffer("rim", radius > n / 2, persistent=False)
 
     def shown(self, volumes: Tensor) -> Tensor:
-        """(b, 1, n, n, n) → the rim on its own grey scale, mean 0 and variance 1, and 0 inside.
+        """(b, 1, n, n, n) → the rim, normalised by itself to mean 0 and variance 1, and 0 inside.
 
-        Else the rim would tell of the inside: a box normalised as a whole has a dark rim about a bright particle.
+        Otherwise the rim would tell about the inside: in a normalised box, a bright particle makes the rim dark.
         """
         outside = volumes[..., self.rim]  # (b, 1, voxels)
         std, mean = torch.std_mean(outside, dim=-1, keepdim=True)

@@ -1,4 +1,4 @@
-"""Self-trained 3D-CNN: the supervised classifier, trained further on its own confident answers (pseudo-labels)."""
+"""Self-trained 3D-CNN: the supervised classifier, trained further on its own confident predictions."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from bench.learning.training import Run, Trainer
 
 @dataclass(frozen=True)
 class SelfTraining(Classifier):
-    """Pseudo-labels: the classifier's own confident answers join the labels (Liu et al. 2019, Section 4.2)."""
+    """Use the classifier's confident predictions as further labels, pseudo-labels (Liu et al. 2019, Section 4.2)."""
 
     title = "Self-trained 3D-CNN"
 
     thresholds: tuple[float, ...] = parameter(
-        (0.6, 0.95), "confidence above which an answer becomes a pseudo-label; validation chooses one of these"
+        (0.6, 0.95), "confidence above which a prediction becomes a pseudo-label; validation chooses one"
     )
 
     def fit(self, data: TrainingData, trainer: Trainer) -> nn.Module:
-        """Train one classifier a threshold and return the one with the best validation loss.
+        """Train one classifier per threshold and return the one with the lowest validation loss.
 
-        Where steps are equal for all methods, the grid search is paid from the budget: a supervised start that all
-        thresholds share, then an equal part for each.
+        Where steps are equal for all methods, the thresholds divide them: a supervised start that serves all
+        thresholds, then an equal part for each.
         """
         network = trainer.initialise(self.build(trainer.backbone))
         fraction = 1 / (1 + len(self.thresholds)) if trainer.protocol.equal_steps else 1.0
@@ -40,7 +40,7 @@ class SelfTraining(Classifier):
         return min(runs, key=lambda run: run.best_loss).best()
 
     def _train(self, run: Run[ClassifierNetwork], data: TrainingData, threshold: float) -> Run[ClassifierNetwork]:
-        if not run.trainer.protocol.equal_steps:  # else it has learnt already
+        if not run.trainer.protocol.equal_steps:  # else it has passed the supervised start
             run.advance()
         while not run.over():
             run.train_on(self._pseudo_labelled(run, data, threshold))
@@ -49,8 +49,8 @@ class SelfTraining(Classifier):
 
     @torch.inference_mode()
     def _pseudo_labelled(self, run: Run[ClassifierNetwork], data: TrainingData, threshold: float) -> TrainingData:
-        """The labelled volumes, and each unlabelled one that the classifier is now sure of, with that pseudo-label."""
+        """The labelled volumes, and each unlabelled one with a confident prediction as its pseudo-label."""
         hidden = (data.labels == UNLABELLED).nonzero().flatten()
-        confidence, answer = in_batches(run.network.eval().logits, data.volumes.only(hidden)).softmax(1).max(1)
+        confidence, predicted = in_batches(run.network.eval().logits, data.volumes.only(hidden)).softmax(1).max(1)
         sure = confidence > threshold
-        return replace(data, labels=data.labels.index_put((hidden[sure],), answer[sure])).labelled()
+        return replace(data, labels=data.labels.index_put((hidden[sure],), predicted[sure])).labelled()

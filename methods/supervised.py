@@ -1,4 +1,4 @@
-"""Supervised 3D-CNN: the classification branch alone, on the labelled volumes alone."""
+"""Supervised 3D-CNN: the classification branch alone, trained on the labelled volumes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from bench.learning.method import Classifier
 
 @dataclass(frozen=True)
 class Supervised(Classifier):
-    """Learn from the labelled volumes alone (Liu et al. 2019, Section 4.2, Eq. 2)."""
+    """Train on the labelled volumes alone, by cross-entropy (Liu et al. 2019, Section 4.2, Eq. 2)."""
 
     title = "Supervised 3D-CNN"

@@ -19,21 +19,21 @@ class Method(ABC):
     """A way to learn from many volumes and few labels.
 
     A concrete method is a frozen dataclass: its fields are its hyperparameters, `loss` is its equation. Its network
-    has `logits(volumes)` if it names volumes and `reconstruct(volumes)` if it rebuilds them. The first line of the
-    docstring is what `bench list methods` shows.
+    has `logits(volumes)` if it classifies and `reconstruct(volumes)` if it reconstructs. `bench list methods` shows
+    the first line of the docstring.
     """
 
     title: ClassVar[str]  # its name in tables and pictures
-    needs_labels: ClassVar[bool] = True  # False: one trial a seed, whatever the label fractions
-    is_control: ClassVar[bool] = False  # True: shows what can be had without the particle; names nothing in earnest
+    needs_labels: ClassVar[bool] = True  # False: one trial per seed for all label fractions
+    is_control: ClassVar[bool] = False  # True: measures what the surroundings tell; bench predict never chooses it
 
     @abstractmethod
     def build(self, backbone: Backbone) -> nn.Module:
-        """A new network of the shared backbone; its weights are drawn later, from the trial's seed."""
+        """A new network, made of the backbone's layers; the trainer draws its weights from the trial's seed."""
 
     @abstractmethod
     def loss(self, network: Any, batch: Batch) -> Tensor:
-        """The scalar that training makes small, over a batch with hidden labels marked UNLABELLED."""
+        """The scalar that training minimises, of a batch; hidden labels are UNLABELLED."""
 
     def fit(self, data: TrainingData, trainer: Trainer) -> nn.Module:
         """Train on `data` and return the network that validation chose."""
