@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["UNLABELLED", "Backbone", "Batch", "Dataset", "Method", "Subtomograms", "Trainer", "TrainingData"]
 
-_HOMES = {
+HOMES = {
     "UNLABELLED": "bench.base.arrays",
     "Backbone": "bench.learning.networks",
     "Batch": "bench.learning.contracts",
@@ -38,9 +38,9 @@ if not TYPE_CHECKING:  # to a type checker this function would be any name
 
     def __getattr__(name: str) -> object:
         """Import a name of `__all__` when it is asked for: every call of the command imports this file."""
-        if name not in _HOMES:
+        if name not in HOMES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(import_module(_HOMES[name]), name)
+        return getattr(import_module(HOMES[name]), name)
 
 
 def __dir__() -> list[str]:

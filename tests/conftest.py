@@ -74,7 +74,7 @@ def make_trial(tiny: Subtomograms) -> Callable[..., Trial]:
             budget=Budget(epochs=1, batch_size=16, filters=4),
             code="",
             data_title=tiny.title,
-            method_title=method,
+            method_title=made.title,
             variant=method,
         )
         return replace(trial, **changes)  # type: ignore[arg-type]

@@ -29,6 +29,8 @@ MOVES_NOTHING = [
     ("bench/base/errors.py", '"""One line', '"""A line'),
     ("bench/base/console.py", "LOG_INTERVAL_IN_SECONDS = 20.0", "LOG_INTERVAL_IN_SECONDS = 10.0"),
     ("bench/trials/trial.py", 'MISSING = "missing"', 'MISSING = "absent"'),
+    ("methods/supervised.py", "Supervised 3D-CNN", "Something else"),
+    ("datasets/phantoms.py", "parameter(0.5", "parameter(0.6"),
     ("methods/m2.py", "LATENT_SIZE = 50", "LATENT_SIZE = 40"),
 ]
 METRIC = ("bench/trials/metrics.py", "ECE_BINS = 15", "ECE_BINS = 10")

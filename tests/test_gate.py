@@ -30,6 +30,7 @@ def _rows(seed: int = 0, noise: float = 0.03) -> pd.DataFrame:
                     "filters": 4,
                     "data": "x",
                     "method": method,
+                    "method_title": "T",
                     "variant": method,
                     "labelled_percent": percent,
                     "seed": s,

@@ -77,6 +77,7 @@ def _rows(accuracies: dict[str, list[float | None]]) -> pd.DataFrame:
                 "data": "x",
                 "split": f"split{seed}",
                 "method": variant,
+                "method_title": "T",
                 "variant": variant,
                 "labelled_percent": 5.0,
                 "seed": seed,

@@ -12,16 +12,26 @@ import bench.reporting
 from bench import registry
 from bench.reporting import paper
 from bench.reporting.tables import accuracy_table, printed_names, reconstruction_table
-from bench.trials.rows import COSTS, COUNTS, SCORES
+from bench.trials.rows import COLUMNS, COSTS, SCORES
 
 SOURCES = [p for p in Path(bench.reporting.__file__).parent.glob("*.py") if p.name != "paper.py"]
 
 
 def _rows(*lines: tuple[str, str, float | None]) -> pd.DataFrame:
     """A finished row for each (method, variant, labelled %)."""
-    common = {"dataset": "phantoms", "protocol": "fair", "epochs": 1, "batch_size": 16, "filters": 4, "data": "0"}
-    common |= dict.fromkeys([*COUNTS, *COSTS], 100) | dict.fromkeys(SCORES, 0.5) | {"status": "done", "seed": 0}
-    return pd.DataFrame([common | {"method": m, "variant": v, "labelled_percent": f} for m, v, f in lines])
+    common = {column.name: "x" for column in COLUMNS} | dict.fromkeys([*COSTS, "n_test"], 100)
+    common |= dict.fromkeys(SCORES, 0.5) | {"protocol": "fair", "status": "done", "seed": 0}
+    return pd.DataFrame(
+        [
+            common | {"method": method, "method_title": _title(method), "variant": variant, "labelled_percent": percent}
+            for method, variant, percent in lines
+        ]
+    )
+
+
+def _title(method: str) -> str:
+    known = method in registry.entries(registry.METHODS)
+    return registry.method(method).title if known else method.title()
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.name))

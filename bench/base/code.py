@@ -5,10 +5,11 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
-import importlib
 import importlib.util
 from collections.abc import Iterator
+from typing import Any
 
+import bench
 from bench.base.files import digest
 
 MOVES_NO_NUMBER = True
@@ -18,8 +19,8 @@ _MARK = "MOVES_NO_NUMBER"  # a module that defines this name as True is no part 
 def code_digest(*modules: str) -> str:
     """Hash of these modules and of all that they import from their own packages and from this one.
 
-    Comments, docstrings and layout do not count. Modules that set MOVES_NO_NUMBER do not count either, nor what they
-    import: progress, errors, caches and checkpoints change no result.
+    Comments, docstrings, titles, help texts and layout do not count. Modules that set MOVES_NO_NUMBER do not count
+    either, nor what they import: progress, errors, caches and checkpoints change no result.
     """
     packages = {"bench", *(name.partition(".")[0] for name in modules)}
     seen: dict[str, str] = {}
@@ -47,12 +48,26 @@ def _read(name: str) -> tuple[str, tuple[tuple[str, str], ...], bool]:
     package = name if spec.submodule_search_locations is not None else name.rpartition(".")[0]
     imports = tuple(_imports(tree, package))
     marked = any(isinstance(node, ast.Assign) and ast.unparse(node) == f"{_MARK} = True" for node in tree.body)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(
-            node, clean=False
-        ):
-            node.body = node.body[1:] or [ast.Pass()]
-    return ast.unparse(tree), imports, marked
+    return ast.unparse(_WithoutWords().visit(tree)), imports, marked
+
+
+class _WithoutWords(ast.NodeTransformer):
+    """Takes away what is there for people: docstrings, titles, help texts."""
+
+    def visit(self, node: ast.AST) -> Any:
+        self.generic_visit(node)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "parameter":
+            node.args, node.keywords = node.args[:1], []
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            titles = [part for part in node.body if isinstance(node, ast.ClassDef) and _sets(part, "title")]
+            words = titles + node.body[:1] if ast.get_docstring(node, clean=False) is not None else titles
+            node.body = [part for part in node.body if part not in words] or [ast.Pass()]
+        return node
+
+
+def _sets(node: ast.stmt, name: str) -> bool:
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    return any(isinstance(target, ast.Name) and target.id == name for target in targets)
 
 
 def _imports(tree: ast.Module, package: str) -> Iterator[tuple[str, str]]:
@@ -68,9 +83,8 @@ def _imports(tree: ast.Module, package: str) -> Iterator[tuple[str, str]]:
 def _homes(imports: tuple[tuple[str, str], ...]) -> Iterator[str]:
     """The modules that these imports lead to: the one named, and the imported name where that is a module itself."""
     for module, name in imports:
-        if module == "bench":  # a room, or a name that is defined elsewhere
-            face = importlib.import_module(module)
-            yield f"bench.{name}" if _is_module(module, name) else face.home_of(name)
+        if module == "bench":  # a room of it, or a name that is defined in one
+            yield bench.HOMES.get(name, f"bench.{name}")
             continue
         yield module
         if name and _is_module(module, name):

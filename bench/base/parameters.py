@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import field
 from typing import TypeVar
 
+MOVES_NO_NUMBER = True
+
 T = TypeVar("T")
 
 

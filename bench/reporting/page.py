@@ -49,7 +49,7 @@ def summary(rows: pd.DataFrame) -> str:
 def leaderboard(rows: pd.DataFrame) -> pd.DataFrame:
     """One line a cell, best first within equal terms and label fraction; incomplete cells last, without a rank."""
     board = cells(rows)
-    board = board[board["labelled_percent"].notna()].drop(columns=["mse_low", "mse_high", "method"])
+    board = board[board["labelled_percent"].notna()].drop(columns=["mse_low", "mse_high", "method", "method_title"])
     board = board.sort_values([*COMPARISON, "labelled_percent", "rank"], na_position="last")
     first = [*COMPARISON, "labelled_percent", "rank", "variant", "accuracy", "accuracy_low", "accuracy_high"]
     first += ["seeds", "seeds_planned", "complete"]

@@ -67,7 +67,8 @@ def cells(rows: pd.DataFrame) -> pd.DataFrame:
         accuracy = t_interval(done["accuracy"].dropna().to_numpy(dtype=float))
         mse = t_interval(done["mse"].dropna().to_numpy(dtype=float))
         line = dict(zip(CELL, cell))
-        line |= {"method": group["method"].iloc[0], "seeds": len(done), "seeds_planned": len(group)}
+        line |= {name: group[name].iloc[0] for name in ("method", "method_title")}
+        line |= {"seeds": len(done), "seeds_planned": len(group)}
         line |= {"accuracy": accuracy.mean, "accuracy_low": accuracy.low, "accuracy_high": accuracy.high}
         line |= {"mse": mse.mean, "mse_low": mse.low, "mse_high": mse.high}
         for name in [s for s in SCORES if s not in ("accuracy", "mse")] + ["training_seconds", "peak_memory_mib"]:

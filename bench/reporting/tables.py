@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench import registry
 from bench.base.files import write_atomically
 from bench.learning.protocol import PROTOCOLS
 from bench.reporting import paper
@@ -65,8 +64,8 @@ def comparison_title(comparison: tuple[object, ...]) -> str:
 def printed_names(rows: pd.DataFrame) -> dict[str, str]:
     """Variant → its name in tables and pictures: the method's title, with the hyperparameters that were changed."""
     return {
-        variant: _title(method) + variant.removeprefix(method)
-        for method, variant in zip(rows["method"], rows["variant"])
+        variant: title + variant.removeprefix(method)
+        for method, title, variant in zip(rows["method"], rows["method_title"], rows["variant"])
     }
 
 
@@ -150,10 +149,6 @@ def _short(comparison: tuple[object, ...], table: pd.DataFrame) -> str:
     if len(alike[COMPARISON].drop_duplicates()) > 1:
         return comparison_title(comparison)
     return f"{title} · {protocol}"
-
-
-def _title(method: str) -> str:
-    return registry.method(method).title if registry.is_built_in(registry.METHODS, method) else method
 
 
 def _percent(cell: pd.Series) -> str:

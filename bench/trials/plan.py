@@ -156,7 +156,7 @@ def trials(plan: RunPlan, subtomograms: Subtomograms, fingerprint: str) -> list[
                         budget=plan.budget,
                         code=code,
                         data_title=subtomograms.title,
-                        method_title=name,
+                        method_title=method.title,
                         variant=_variant(name, method, changed),
                     )
                     split_of(trial, subtomograms)
