@@ -38,7 +38,7 @@ def test_the_examples_run_as_they_stand(tmp_path: Path) -> None:
     assert re.search(r"blobs\.per_class +200 +\w+", bench("list", "datasets", "blobs", "--parameters"))
     options = ["--methods", "smoothed,supervised", "--dataset", "blobs", "--fractions", "40", "--seeds", "1"]
     options += ["--epochs", "1", "--backend", "serial", "--set", "blobs.per_class=40"]
-    bench("run", *options, "--out", "out")
+    assert "Supervised, smoothed labels" in bench("run", *options, "--out", "out")
     rows = pd.read_csv(tmp_path / "out" / "rows.csv").set_index("method")
     assert rows["status"].to_dict() == {"smoothed": "done", "supervised": "done"}
     assert rows.loc["smoothed", "accuracy"] >= 0

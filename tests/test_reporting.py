@@ -1,37 +1,38 @@
-"""Tables from rows alone: the paper's order and numbers, and no method that the code of reporting would name."""
+"""Tables and pictures from rows and records alone: the paper's order and numbers, and no method known by name."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
+import matplotlib.pyplot as plt
 import pytest
 
 import bench.reporting
 from bench import registry
-from bench.reporting import paper
-from bench.reporting.tables import accuracy_table, printed_names, reconstruction_table
-from bench.trials.rows import COLUMNS, COSTS, SCORES
+from bench.learning.tally import ValidationPoint
+from bench.reporting import figures, paper
+from bench.reporting.tables import accuracy_table, reconstruction_table
+from bench.trials.rows import as_rows
+from bench.trials.trial import Record, Result, Scores, Status, Trial
 
 SOURCES = [p for p in Path(bench.reporting.__file__).parent.glob("*.py") if p.name != "paper.py"]
+NAMES = ["zebra", "rim", "autoencoder", "autoencoding", "m2", "supervised", "antelope"]
+Make = Callable[[str, str, float | None], Record]
 
 
-def _rows(*lines: tuple[str, str, float | None]) -> pd.DataFrame:
-    """A finished row for each (method, variant, labelled %)."""
-    common = {column.name: "x" for column in COLUMNS} | dict.fromkeys([*COSTS, "n_test"], 100)
-    common |= dict.fromkeys(SCORES, 0.5) | {"protocol": "fair", "status": "done", "seed": 0}
-    return pd.DataFrame(
-        [
-            common | {"method": method, "method_title": _title(method), "variant": variant, "labelled_percent": percent}
-            for method, variant, percent in lines
-        ]
-    )
+@pytest.fixture
+def record(make_trial: Callable[..., Trial]) -> Make:
+    """A finished trial of a method that need not be installed here."""
 
+    def make(method: str, variant: str, percent: float | None) -> Record:
+        names = {"method": method, "method_title": f"Title of {method}", "variant": variant}
+        trial = replace(make_trial(), **names, labelled_percent=percent)
+        return Record(trial.key(), trial, Result(Status.DONE, scores=Scores(accuracy=0.5, mse=0.5)))
 
-def _title(method: str) -> str:
-    known = method in registry.entries(registry.METHODS)
-    return registry.method(method).title if known else method.title()
+    return make
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.name))
@@ -42,26 +43,40 @@ def test_no_figure_or_table_knows_a_method(path: Path) -> None:
             assert not re.search(rf"(?<![\w-]){re.escape(word)}(?!\w)", source), word
 
 
-def test_rows_stand_in_the_paper_s_order_then_by_name() -> None:
-    names = ["zebra", "rim", "autoencoder", "autoencoding", "m2", "supervised", "antelope"]
-    rows = _rows(*[(name, name, 5.0) for name in names])
-    printed = printed_names(rows)
+def test_lines_stand_in_the_paper_s_order_then_by_name_under_their_titles(record: Make) -> None:
+    rows = as_rows([record(name, name, 5.0) for name in NAMES])
     order = [*paper.ACCURACY, "autoencoder", "antelope", "rim", "zebra"]
-    assert accuracy_table(rows).body["method"].tolist() == [printed[n] for n in order if n in names]
+    assert accuracy_table(rows).body["method"].tolist() == [f"Title of {name}" for name in order if name in NAMES]
     order = ["autoencoder", "autoencoding", "antelope", "m2", "rim", "supervised", "zebra"]
-    assert reconstruction_table(rows).body["method"].tolist() == [f"{printed[n]}, 5 % labelled" for n in order]
+    said = reconstruction_table(rows).body["method"].tolist()
+    assert said == [f"Title of {name}, 5 % labelled" for name in order]
 
 
-def test_a_changed_hyperparameter_is_another_line_without_the_paper_s_number() -> None:
-    changed = "autoencoding (beta=0.5)"
-    table = accuracy_table(_rows(("autoencoding", changed, 5.0), ("autoencoding", "autoencoding", 5.0))).body
-    title = registry.method("autoencoding").title
-    assert table["method"].tolist() == [title, f"{title} (beta=0.5)"]
+def test_a_changed_hyperparameter_is_another_line_without_the_paper_s_number(record: Make) -> None:
+    changed = record("autoencoding", "autoencoding (beta=0.5)", 5.0)
+    table = accuracy_table(as_rows([changed, record("autoencoding", "autoencoding", 5.0)])).body
+    assert table["method"].tolist() == ["Title of autoencoding", "Title of autoencoding (beta=0.5)"]
     assert table["paper's real set: 5 %"].tolist() == ["78.21", "–"]
 
 
-def test_each_line_of_table_3_stands_beside_the_paper_s_of_its_label_fraction() -> None:
-    rows = _rows(("autoencoding", "autoencoding", 10.0), ("autoencoding", "autoencoding", 7.0))
-    rows = pd.concat([rows, _rows(("autoencoder", "autoencoder", None))])
-    table = reconstruction_table(rows).body
+def test_a_line_of_table_3_stands_beside_the_paper_s_of_its_label_fraction(record: Make) -> None:
+    records = [record("autoencoding", "autoencoding", percent) for percent in (10.0, 7.0)]
+    table = reconstruction_table(as_rows([*records, record("autoencoder", "autoencoder", None)])).body
     assert table["paper's simulated set"].tolist() == ["1.2464", "–", "0.1491"]
+
+
+def test_a_new_stage_starts_a_new_line(record: Make) -> None:
+    points = [(4, 0.9, "first"), (8, 0.8, "first"), (12, 2.0, "second"), (16, 1.9, "second")]
+    history = [ValidationPoint(step, 1.0, loss, stage) for step, loss, stage in points]
+    made = record("antelope", "antelope", 5.0)
+    records = {
+        str(seed): replace(made, trial=replace(made.trial, seed=seed), result=Result(Status.DONE, history=history))
+        for seed in range(2)
+    }
+    figure = figures._learning(records, {"antelope": "Antelope"}, "title")
+    assert figure is not None
+    (axes,) = figure.axes
+    drawn = [[tuple(xy) for xy in line.get_xydata().tolist()] for line in axes.lines if len(line.get_xydata())]
+    assert sorted(drawn) == sorted(2 * [[(4, 0.9), (8, 0.8)], [(12, 2.0), (16, 1.9)]])
+    assert axes.get_title() == "Antelope"
+    plt.close(figure)

@@ -120,13 +120,14 @@ def _confusion(records: dict[str, Record], names: dict[str, str], title: str) ->
 def _learning(records: dict[str, Record], names: dict[str, str], title: str) -> Figure | None:
     curves = [
         {name: getattr(record.trial, name) for name in ("variant", "method", "labelled_percent", "seed")}
-        | {"step": point.step, "loss": point.validation_loss}
+        | {"step": point.step, "loss": point.validation_loss, "stage": point.stage}
         for record in records.values()
         for point in record.result.history
     ]
     if not curves:
         return None
     table = pd.DataFrame(curves)
+    table["line"] = [f"{seed} {stage}" for seed, stage in zip(table["seed"], table["stage"])]
     table["labelled"] = [f"{f:g} %" if pd.notna(f) else "none" for f in table["labelled_percent"]]
     variants = _ordered(table)
     figure, grid = plt.subplots(
@@ -137,12 +138,18 @@ def _learning(records: dict[str, Record], names: dict[str, str], title: str) -> 
     for axes, variant in zip(grid[0], variants):
         chosen = table[table["variant"] == variant]
         present = [label for label in order if label in set(chosen["labelled"])]
-        lines = {"hue": "labelled", "hue_order": present, "palette": colours, "units": "seed", "estimator": None}
+        lines = {
+            "hue": "labelled",
+            "hue_order": present,
+            "palette": colours,
+            "units": "line",
+            "estimator": None,
+        }
         sns.lineplot(chosen, x="step", y="loss", ax=axes, lw=0.9, **lines)
         axes.set_title(names[variant], fontsize=8)
         axes.set(xlabel="optimiser step", ylabel="validation loss" if axes is grid[0][0] else "")
         axes.legend(fontsize=6, title="labelled", title_fontsize=6)
-    figure.suptitle(f"{title}\na line a seed; where one jumps, another stage of the training begins", fontsize=9)
+    figure.suptitle(f"{title}\none line per seed and stage of the training", fontsize=9)
     return figure
 
 

@@ -73,7 +73,7 @@ def accuracy_table(rows: pd.DataFrame) -> Table:
     """Table 2: accuracy of each method at each label fraction, by data set and protocol, beside the paper's."""
     table = cells(rows)
     table = table[table["labelled_percent"].notna()]
-    names = printed_names(table)
+    names = printed_names(rows)
     variants = sorted(set(zip(table["method"], table["variant"])), key=lambda v: (paper.accuracy_rank(v[0]), v[1]))
     body = {"method": [names[variant] for _, variant in variants]}
     for comparison, group in table.groupby(COMPARISON, sort=False):
@@ -100,7 +100,7 @@ def reconstruction_table(rows: pd.DataFrame) -> Table:
         {(m, v, None if pd.isna(f) else float(f)) for m, v, f in lines},
         key=lambda line: (paper.reconstruction_rank(line[0]), line[1], line[2] or 0.0),
     )
-    names = printed_names(table)
+    names = printed_names(rows)
     body = {"method": [names[v] + ("" if f is None else f", {f:g} % labelled") for _, v, f in ordered]}
     for comparison, group in table.groupby(COMPARISON, sort=False):
         column = []
