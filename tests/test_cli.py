@@ -72,7 +72,7 @@ def _boxes(folder: Path, classes: dict[str, tuple[int, ...]]) -> Path:
         (["--set", "autoencoding.beta=many"], ["autoencoding.beta"]),
         (["--set", "beta=1"], ["name.parameter=value"]),
         (["--set", "nonsense.beta=1"], ["nonsense"]),
-        (["--set", "phantoms.box=30"], ["30"]),
+        (["--set", "phantoms.box=30", "--set", "phantoms.per_class=4"], ["30"]),
         (["--set", "phantoms.snr=-1"], ["snr"]),
         (["--resume"], ["no results"]),
     ],

@@ -36,7 +36,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def _fill(disk: Path, leave: int) -> Path:
     """Fill the disk up to the last `leave` bytes."""
     ballast = disk / "ballast"
-    with ballast.open("wb") as file, suppress(OSError):  # the run writes meanwhile
+    with ballast.open("ab") as file, suppress(OSError):  # the run writes meanwhile
         while shutil.disk_usage(disk).free > leave:
             file.write(bytes(2**16))
             file.flush()
@@ -62,6 +62,9 @@ def test_a_full_disk_is_said_and_survived(leave: int, when: str, start: Start, s
         command = start("run", *options, "--out", out)
         command.until(lambda: len(finished(out)) >= 2)
         ballast = _fill(small_disk, leave)
+        while command.process.poll() is None:  # a trial that ends removes its checkpoints
+            _fill(small_disk, leave)
+            time.sleep(0.02)
     assert command.wait() == 2, command.output()
     last = command.output().strip().splitlines()[-1]
     assert "the disk is full" in last
