@@ -23,6 +23,7 @@ ONLY_IN = {
     "seaborn": "bench/reporting/figures.py",
     "click": "bench/cli/",
 }
+ONCE = {"sched_getaffinity": "bench/base/machine.py", "hashlib.file_digest": "bench/base/files.py"}
 FACE = ROOT / "bench" / "__init__.py"
 
 
@@ -68,6 +69,11 @@ def test_imports_point_down_the_list(path: Path) -> None:
             assert ROOMS.index(room) > ROOMS.index(here), f"{path} imports {name}"
             if room in ("methods", "datasets"):
                 assert here == "registry", f"{path} imports {name}"
+
+
+@pytest.mark.parametrize(("call", "home"), ONCE.items())
+def test_what_the_base_has_is_written_once(call: str, home: str) -> None:
+    assert [_name(path) for path in FILES if call in path.read_text()] == [home]
 
 
 def test_the_face_gives_what_a_type_checker_reads() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 import requests
 
 from bench.base.errors import BenchError
+from bench.base.files import file_digest
 from bench.simulation.structure import damage
 
 MIRROR = "https://files.rcsb.org/download"
@@ -40,7 +40,7 @@ def fetch(ids: list[str], folder: Path, note: Note, mirror: str = MIRROR) -> lis
 def _one(pdb: str, folder: Path, note: Note, mirror: str) -> Path:
     path, known = folder / f"{pdb}.cif.gz", _checksums(folder)
     if path.exists():
-        if known.get(path.name, digest := _sha256(path)) != digest:
+        if known.get(path.name, digest := file_digest(path)) != digest:
             raise BenchError(f"{path}: changed since it was fetched; move it away to fetch it again")
         note(f"{path.name}: here already")
     else:
@@ -49,7 +49,7 @@ def _one(pdb: str, folder: Path, note: Note, mirror: str) -> Path:
         if problem := damage(part):
             part.unlink()
             raise BenchError(f"{path}: arrived damaged ({problem}); fetch it again")
-        digest = _sha256(part)
+        digest = file_digest(part)
         part.rename(path)
         note(f"{path.name}: {path.stat().st_size / 1e6:.1f} MB, SHA-256 {digest[:12]}…")
     aside = folder / f".{CHECKSUMS}.part"
@@ -101,8 +101,3 @@ def _checksums(folder: Path) -> dict[str, str]:
         return dict(json.loads(path.read_text())) if path.exists() else {}
     except ValueError:
         raise BenchError(f"{path}: not readable; remove it") from None
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from bench.base.arrays import FloatArray, IntArray
 from bench.base.errors import BenchError
+from bench.base.machine import usable_cpus
 from bench.base.seeds import derive, numpy_generator
 from bench.simulation.density import Density, FittedDensity, fitted
 from bench.simulation.imaging import Imaging
@@ -169,13 +169,13 @@ def plan(
 
 
 def simulate(plan: Plan, first: int = 0, workers: int | None = None) -> Iterator[tuple[range, FloatArray, FloatArray]]:
-    """ParticleTable, boxes (b, d, h, w) and SNR (b,), batch by batch in order, from batch `first`, on all cores.
+    """Particles, boxes (b, d, h, w) and SNR (b,), batch by batch in order, from batch `first`, on all cores.
 
     Each batch is made by one thread: another number of threads would round sums otherwise, and the bytes of a set
     must not depend on the machine.
     """
     waiting = iter(plan.batches()[first:])
-    workers = workers or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    workers = workers or usable_cpus()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
