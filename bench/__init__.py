@@ -12,25 +12,41 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bench.base.arrays import UNLABELLED
+    from bench.base.parameters import parameter
     from bench.data.dataset import Dataset
     from bench.data.subtomograms import Subtomograms
     from bench.learning.contracts import Batch, TrainingData
-    from bench.learning.method import Method
-    from bench.learning.networks import Backbone
+    from bench.learning.method import Classifier, Method
+    from bench.learning.networks import Backbone, ClassifierNetwork
     from bench.learning.training import Trainer
 
 __version__ = "0.1.0"
-__all__ = ["UNLABELLED", "Backbone", "Batch", "Dataset", "Method", "Subtomograms", "Trainer", "TrainingData"]
+__all__ = [
+    "UNLABELLED",
+    "Backbone",
+    "Batch",
+    "Classifier",
+    "ClassifierNetwork",
+    "Dataset",
+    "Method",
+    "Subtomograms",
+    "Trainer",
+    "TrainingData",
+    "parameter",
+]
 
 HOMES = {
     "UNLABELLED": "bench.base.arrays",
     "Backbone": "bench.learning.networks",
     "Batch": "bench.learning.contracts",
+    "Classifier": "bench.learning.method",
+    "ClassifierNetwork": "bench.learning.networks",
     "Dataset": "bench.data.dataset",
     "Method": "bench.learning.method",
     "Subtomograms": "bench.data.subtomograms",
     "Trainer": "bench.learning.training",
     "TrainingData": "bench.learning.contracts",
+    "parameter": "bench.base.parameters",
 }
 _here = os.path.dirname(__file__)
 
@@ -41,6 +57,11 @@ if not TYPE_CHECKING:  # to a type checker this function would be any name
         if name not in HOMES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         return getattr(import_module(HOMES[name]), name)
+
+
+def home_of(name: str) -> str:
+    """The module that defines a name of `bench`."""
+    return _HOMES.get(name, __name__)
 
 
 def __dir__() -> list[str]:

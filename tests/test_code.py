@@ -107,3 +107,16 @@ def test_a_method_s_own_package_counts(tmp_path: Path, monkeypatch: pytest.Monke
         (package / name).write_text(text)
         assert ask() != before
         before = ask()
+
+
+def test_a_name_taken_from_bench_counts_as_the_module_that_defines_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import bench
+    from bench.base.code import code_digest
+
+    (tmp_path / "taker.py").write_text("from bench import UNLABELLED, __version__\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    whole = code_digest("taker")
+    monkeypatch.setattr(bench, "home_of", lambda name: "bench")
+    assert code_digest("taker") != whole

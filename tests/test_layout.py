@@ -81,6 +81,8 @@ def test_the_face_gives_what_a_type_checker_reads() -> None:
     assert set(bench.__all__) <= set(dir(bench))
     for name, module in FACES.items():
         assert getattr(bench, name) is getattr(import_module(module), name)
+        assert bench.home_of(name) == module
+    assert bench.home_of("__version__") == "bench"
     with pytest.raises(AttributeError, match="module 'bench' has no attribute 'nonsense'"):
         bench.nonsense  # noqa: B018
     with pytest.raises(ImportError, match="cannot import name 'nonsense'"):
