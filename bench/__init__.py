@@ -35,7 +35,7 @@ __all__ = [
     "parameter",
 ]
 
-HOMES = {
+_HOMES = {
     "UNLABELLED": "bench.base.arrays",
     "Backbone": "bench.learning.networks",
     "Batch": "bench.learning.contracts",
@@ -54,9 +54,9 @@ if not TYPE_CHECKING:  # to a type checker this function would be any name
 
     def __getattr__(name: str) -> object:
         """Import a name of `__all__` when it is asked for: every call of the command imports this file."""
-        if name not in HOMES:
+        if name not in _HOMES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(import_module(HOMES[name]), name)
+        return getattr(import_module(_HOMES[name]), name)
 
 
 def home_of(name: str) -> str:
