@@ -6,10 +6,10 @@ import ast
 import functools
 import hashlib
 import importlib.util
+import sys
 from collections.abc import Iterator
 from typing import Any
 
-import bench
 from bench.base.files import digest
 
 MOVES_NO_NUMBER = True
@@ -84,7 +84,7 @@ def _homes(imports: tuple[tuple[str, str], ...]) -> Iterator[str]:
     """The modules that these imports lead to: the one named, and the imported name where that is a module itself."""
     for module, name in imports:
         if module == "bench":  # a room of it, or a name that is defined in one
-            yield f"bench.{name}" if _is_module(module, name) else bench.home_of(name)
+            yield f"bench.{name}" if _is_module(module, name) else sys.modules[module].home_of(name)
             continue
         yield module
         if name and _is_module(module, name):
