@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
 from rich.console import Console as Terminal
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+
+from bench.base.progress import Progress
 
 MOVES_NO_NUMBER = True
 
@@ -46,6 +51,12 @@ class Console:
         """A meter for work of `total` units; use it as a context manager."""
         return Meter(self, what, total)
 
+    @contextmanager
+    def counted(self, what: str) -> Iterator[Progress]:
+        """A meter for work that is counted: what to call with (done, of)."""
+        with self.progress(what, 1.0) as meter:
+            yield lambda done, of: meter.to(done / of)
+
 
 class Meter:
     """One piece of work: a bar where there is a terminal, else a line now and then."""
@@ -62,7 +73,7 @@ class Meter:
             BarColumn(),
             TextColumn("{task.percentage:.0f} %"),
         )
-        self.bar = Progress(*columns, TextColumn("{task.fields[left]}"), TimeElapsedColumn(), console=console.terminal)
+        self.bar = Bar(*columns, TextColumn("{task.fields[left]}"), TimeElapsedColumn(), console=console.terminal)
         self.task = self.bar.add_task(what, total=self.total, left="")
 
     def __enter__(self) -> Meter:

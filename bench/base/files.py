@@ -5,7 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from bench.base.errors import BenchError
 
 MOVES_NO_NUMBER = True
 
@@ -15,18 +19,30 @@ def digest(*parts: object) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file that readers see whole or not at all."""
+@contextmanager
+def written_aside(path: Path) -> Iterator[Path]:
+    """The name under which to write a file that readers of `path` see whole or not at all."""
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with aside.open("wb") as handle:
-            handle.write(content.encode() if isinstance(content, str) else content)
-            handle.flush()
-            os.fsync(handle.fileno())
+        yield aside
         aside.replace(path)
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file that readers see whole or not at all, also after a crash of the machine."""
+    with written_aside(path) as aside, aside.open("wb") as handle:
+        handle.write(content.encode() if isinstance(content, str) else content)
+        handle.flush()
+        os.fsync(handle.fileno())
+
+
+def check_new(path: Path) -> None:
+    """Raise BenchError where --out names a file that exists: before the work, not after."""
+    if path.exists():
+        raise BenchError(f"{path}: exists; choose another --out, or move it")
 
 
 def bytes_digest(content: bytes) -> str:

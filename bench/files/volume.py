@@ -23,6 +23,7 @@ from mrcfile.utils import dtype_from_mode, spacegroup_is_volume_stack
 
 from bench.base.arrays import FloatArray
 from bench.base.errors import BenchError
+from bench.base.files import written_aside
 
 AnyArray = npt.NDArray[Any]
 DType = np.dtype[Any]
@@ -94,8 +95,10 @@ def mapped(path: Path, voxel_size_in_angstroms: float = 0.0) -> Mapped:
 
 
 def write(path: Path, voxels: FloatArray | npt.NDArray[np.int8], voxel_size_in_angstroms: float) -> None:
-    """Write an MRC file (mode 2, or 0 for int8 voxels); refuses to overwrite one that exists."""
-    with mrcfile.new(path) as handle:
+    """Write an MRC file (mode 2, or 0 for int8 voxels), whole or not at all; raises ValueError where one exists."""
+    if path.exists():
+        raise ValueError(f"{path} already exists")
+    with written_aside(path) as aside, mrcfile.new(aside) as handle:
         handle.set_data(voxels if voxels.dtype == np.int8 else voxels.astype(np.float32))
         handle.voxel_size = voxel_size_in_angstroms
         handle.header.label[0] = "subtomobench"  # instead of the hour: the same volume is the same bytes

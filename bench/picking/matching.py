@@ -16,6 +16,7 @@ from scipy.spatial import cKDTree
 from bench.base.arrays import FloatArray, IntArray
 from bench.base.errors import BenchError
 from bench.base.progress import Progress, silent
+from bench.files.tables import ANGLES
 from bench.picking.correlation import Correlator
 from bench.picking.input import constant, sign_of
 from bench.picking.peaks import Positions, maxima, strongest
@@ -80,7 +81,7 @@ def match(
     order = strongest(places, exact, distance, count)
     angles = relion_angles(rotations[turn[order]]) if len(order) else np.empty((0, 3))
     table = {"z": places[order, 0], "y": places[order, 1], "x": places[order, 2], "score": exact[order]}
-    return pd.DataFrame(table | {f"{name}_in_degrees": angles[:, i] for i, name in enumerate(("rot", "tilt", "psi"))})
+    return pd.DataFrame(table | dict(zip(ANGLES, angles.T)))
 
 
 class _Near:

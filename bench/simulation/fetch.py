@@ -11,7 +11,7 @@ from pathlib import Path
 import requests
 
 from bench.base.errors import BenchError
-from bench.base.files import file_digest
+from bench.base.files import file_digest, write_atomically
 from bench.simulation.structure import damage
 
 MIRROR = "https://files.rcsb.org/download"
@@ -52,9 +52,7 @@ def _one(pdb: str, folder: Path, note: Note, mirror: str) -> Path:
         digest = file_digest(part)
         part.rename(path)
         note(f"{path.name}: {path.stat().st_size / 1e6:.1f} MB, SHA-256 {digest[:12]}…")
-    aside = folder / f".{CHECKSUMS}.part"
-    aside.write_text(json.dumps(known | {path.name: digest}, indent=1) + "\n")
-    aside.rename(folder / CHECKSUMS)
+    write_atomically(folder / CHECKSUMS, json.dumps(known | {path.name: digest}, indent=1) + "\n")
     return path
 
 

@@ -19,6 +19,7 @@ from bench.base.arrays import FloatArray, IntArray
 from bench.base.errors import BenchError
 from bench.base.machine import usable_cpus
 from bench.base.seeds import derive, numpy_generator
+from bench.files.tables import ANGLES
 from bench.simulation.density import Density, FittedDensity, fitted
 from bench.simulation.imaging import Imaging
 
@@ -107,8 +108,7 @@ class Plan:
         table = pd.DataFrame(
             {"particle": np.arange(len(self.labels)), "class": np.array(self.class_names)[self.labels]}
         )
-        for i, name in enumerate(("rot", "tilt", "psi")):
-            table[f"{name}_in_degrees"] = angles[:, i].round(5)
+        table[ANGLES] = angles.round(5)
         for i, axis in enumerate("zyx"):
             table[f"shift_{axis}_in_voxels"] = self.shifts[:, i]
         table["defocus_in_micrometres"] = self.defocus_in_micrometres

@@ -14,6 +14,7 @@ from scipy.spatial.transform import Rotation
 from bench.base.arrays import FloatArray
 from bench.base.errors import BenchError
 from bench.base.seeds import derive, numpy_generator
+from bench.files.tables import ANGLES
 from bench.simulation.density import FittedDensity
 from bench.simulation.imaging import Imaging
 from bench.simulation.plan import relion_angles
@@ -81,7 +82,7 @@ def tomogram(
             specimen[inside] += part
             mask[inside][part >= level] = label + 1
             rows.append((density.name, *place, *relion_angles(turn)[0]))
-    names = ["class", "z", "y", "x", "rot_in_degrees", "tilt_in_degrees", "psi_in_degrees"]
+    names = ["class", "z", "y", "x", *ANGLES]
     device = densities[0].voxels.device
     noise = torch.Generator(device).manual_seed(derive(seed, "noise"))
     volume = torch.from_numpy(specimen)[None].to(device)

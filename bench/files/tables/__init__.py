@@ -2,6 +2,16 @@
 
 from bench.files.tables.formats import read
 from bench.files.tables.star import write_star
-from bench.files.tables.table import NONE, ParticleTable, Prediction, write
+from bench.files.tables.table import ANGLES, NONE, ParticleTable, Prediction, check_writable, relion_columns, write
 
-__all__ = ["NONE", "ParticleTable", "Prediction", "read", "write", "write_star"]
+__all__ = [
+    "ANGLES",
+    "NONE",
+    "ParticleTable",
+    "Prediction",
+    "check_writable",
+    "read",
+    "relion_columns",
+    "write",
+    "write_star",
+]

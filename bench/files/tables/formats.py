@@ -18,7 +18,17 @@ from scipy.spatial.transform import Rotation
 from bench.base.errors import BenchError
 from bench.files import volume
 from bench.files.tables import relion
-from bench.files.tables.table import ADDED, NONE, ParticleTable, Prediction, columns, frame, numbers, relion_from_zxz
+from bench.files.tables.table import (
+    ADDED,
+    ANGLES,
+    NONE,
+    ParticleTable,
+    Prediction,
+    columns,
+    frame,
+    numbers,
+    relion_from_zxz,
+)
 
 LARGEST = 1 << 31  # bytes of text
 DYNAMO_SHIFT, DYNAMO_ANGLES, DYNAMO_PLACE = [3, 4, 5], [6, 7, 8], [23, 24, 25]  # columns, from 0
@@ -125,10 +135,9 @@ def _csv(path: Path, lines: list[str], class_column: str) -> ParticleTable:
         raise BenchError(f"{path}: no coordinates; name three columns x, y, z (voxels) or x_angstrom, y_angstrom, …")
     if class_column and class_column.lower() not in lower:
         raise BenchError(f"{path}: no column {class_column}; there are: {', '.join(header)}")
-    names = [f"{angle}_in_degrees" for angle in ("rot", "tilt", "psi")]
     angles = None
-    if all(name in lower for name in names):
-        angles = np.column_stack([numbers(path, name, values(name)) for name in names])
+    if all(name in lower for name in ANGLES):
+        angles = np.column_stack([numbers(path, name, values(name)) for name in ANGLES])
     kinds = values(class_column.lower()) if class_column else first(_CLASS) or ""
     rows = frame(path, len(records) - 1, zyx, unit, first(_TOMOGRAM) or "", kinds, angles)
 

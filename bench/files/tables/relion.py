@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from bench.base.errors import BenchError
 from bench.files.tables import star
-from bench.files.tables.table import ADDED, ParticleTable, Prediction, columns, frame, numbers
+from bench.files.tables.table import ADDED, RELION_ANGLES, ParticleTable, Prediction, columns, frame, numbers
 
 Floats = npt.NDArray[np.float64]
 
@@ -51,7 +51,7 @@ def read(path: Path, lines: list[str], class_column: str) -> ParticleTable:
             elif in_pixels is not None:
                 at = at - in_pixels
             zyx[:, i] = at
-    angles = [column(f"rlnAngle{angle}") for angle in ("Rot", "Tilt", "Psi")]
+    angles = [column(label) for label in RELION_ANGLES]
     present = [a for a in angles if a is not None]
     if class_column and class_column.lstrip("_") not in block.labels:
         raise BenchError(f"{path}: no column {class_column}; there are: {', '.join(block.labels)}")

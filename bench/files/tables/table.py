@@ -14,9 +14,21 @@ import pandas as pd
 from scipy.spatial.transform import Rotation
 
 from bench.base.errors import BenchError
+from bench.base.files import check_new
 from bench.files.tables.star import write_star
 
 ANGLES = ["rot_in_degrees", "tilt_in_degrees", "psi_in_degrees"]
+RELION_ANGLES = ["rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi"]
+RELION_LABELS = {
+    "tomogram": "rlnTomoName",
+    "image": "rlnImageName",
+    "x": "rlnCoordinateX",
+    "y": "rlnCoordinateY",
+    "z": "rlnCoordinateZ",
+    **dict(zip(ANGLES, RELION_ANGLES)),
+    "score": "rlnAutopickFigureOfMerit",
+    "class": "rlnParticleName",
+}
 COLUMNS = ["tomogram", "z", "y", "x", "angstroms_per_unit", "class", *ANGLES, "image", "name"]
 ADDED = ("Class", "Probability", "Confidence")  # the columns of a prediction
 NONE = "none"  # the class of a row that was not predicted
@@ -136,34 +148,34 @@ def columns(predictions: Sequence[Prediction]) -> list[list[str]]:
     ]
 
 
+def relion_columns(rows: pd.DataFrame) -> pd.DataFrame:
+    """RELION's columns of what there is in `rows`: tomogram, image, x, y, z in voxels, angles, score, class."""
+    return rows[[name for name in RELION_LABELS if name in rows]].rename(columns=RELION_LABELS)
+
+
+def check_writable(path: Path) -> None:
+    """Raise BenchError where `write` cannot write: before hours of work, not after."""
+    if path.suffix not in (".star", ".csv"):
+        raise BenchError(f"{path}: the table's format follows from its name; end it in .star or .csv")
+    check_new(path)
+
+
 def write(path: Path, rows: pd.DataFrame, voxel_size_in_angstroms: float) -> None:
     """Write rows as .star (RELION; coordinates in voxels of the optics group's size) or .csv.
 
     rows: tomogram, z, y, x in voxels, and what there is of class, score and angles. Raises BenchError for another
     suffix, or a file that exists.
     """
-    if path.exists():
-        raise BenchError(f"{path}: exists; choose another --out, or move it")
+    check_writable(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.name.endswith(".csv"):
+    if path.suffix == ".csv":
         table = rows.copy()
         for axis in "zyx":
             table[f"{axis}_in_angstroms"] = table[axis] * voxel_size_in_angstroms
         table.rename(columns={a: f"{a}_in_voxels" for a in "zyx"}).round(4).to_csv(path, index=False)
         return
-    if not path.name.endswith(".star"):
-        raise BenchError(f"{path}: the table's format follows from its name; end it in .star or .csv")
-    table = pd.DataFrame({"rlnTomoName": rows["tomogram"]})
-    for axis in "xyz":
-        table[f"rlnCoordinate{axis.upper()}"] = rows[axis].round(4)
-    for angle, label in zip(ANGLES, ("Rot", "Tilt", "Psi")):
-        if angle in rows:
-            table[f"rlnAngle{label}"] = rows[angle].round(4)
-    if "score" in rows:
-        table["rlnAutopickFigureOfMerit"] = rows["score"].round(5)
-    if "class" in rows:
-        table["rlnParticleName"] = rows["class"]
-    table["rlnOpticsGroup"] = 1
+    decimals = dict.fromkeys(("x", "y", "z", *ANGLES), 4) | {"score": 5}
+    table = relion_columns(rows.round(decimals)).assign(rlnOpticsGroup=1)
     optics = pd.DataFrame(
         [{"rlnOpticsGroup": 1, "rlnOpticsGroupName": "tomogram", "rlnTomoTiltSeriesPixelSize": voxel_size_in_angstroms}]
     )
