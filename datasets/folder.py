@@ -24,10 +24,10 @@ class Folder(Dataset):
         """Every subtomogram of every class."""
         return [path for paths in self._classes().values() for path in paths]
 
-    def load(self, report: Progress = silent) -> Subtomograms:
+    def load(self, progress: Progress = silent) -> Subtomograms:
         """Read every box; they must all have one shape and hold finite voxels."""
         classes = self._classes()
-        volumes, voxel_size = read_boxes([path for paths in classes.values() for path in paths], report)
+        volumes, voxel_size = read_boxes([path for paths in classes.values() for path in paths], progress)
         return Subtomograms(
             volumes=volumes,
             labels=np.repeat(np.arange(len(classes)), [len(paths) for paths in classes.values()]),

@@ -59,13 +59,13 @@ class Noble(Dataset):
         sets = [folder / "meta.json" for folder in folders if _holds(folder) == SET]
         return sets + [path for folder in folders if _holds(folder) == MRC for path in volume.find(folder)]
 
-    def load(self, report: Progress = silent) -> Subtomograms:
+    def load(self, progress: Progress = silent) -> Subtomograms:
         """Read every class; boxes have mean 0 and variance 1."""
         folders = self._folders()
         parts = []
         for i, folder in enumerate(folders):
             parts.append(self._read(folder))
-            report(i + 1, len(folders))
+            progress(i + 1, len(folders))
         volumes = [boxes for boxes, _, _ in parts]
         for folder, boxes in zip(folders, volumes):
             if boxes.shape[1:] != (BOX,) * 3:

@@ -14,9 +14,9 @@ from conftest import DATA, Bench, needs_data
 from bench.base.arrays import UNLABELLED
 from bench.base.errors import BenchError
 from bench.data.subtomograms import Subtomograms
+from bench.extraction import BACKGROUND, Cutting, file_of
 from bench.extraction.boxes import labelled
 from bench.extraction.crop import cut, normalised
-from bench.extraction.sites import BACKGROUND, Cutting, file_of
 from bench.files import tables, volume
 
 TOMOGRAM = DATA / "tomograms/empiar11658_tomo171_bin4.mrc.gz"

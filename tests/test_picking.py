@@ -146,7 +146,7 @@ def test_neither_tiles_nor_dtypes_nor_files_move_a_blob(
     monkeypatch.setattr(gaussians, "SIDE", 11)
     calls: list[tuple[int, int]] = []
     mapped = np.memmap(tmp_path / "voxels", ">i2", "r", shape=SHAPE)
-    tiled = blobs(mapped, VOXEL, 8 * VOXEL, 50, report=lambda *now: calls.append(now))
+    tiled = blobs(mapped, VOXEL, 8 * VOXEL, 50, progress=lambda *now: calls.append(now))
     pd.testing.assert_frame_equal(whole, tiled, rtol=1e-3, atol=1e-3)
     assert calls[-1] == (len(calls), len(calls)) == (4 * 4 * 5, 4 * 4 * 5)
 

@@ -15,10 +15,10 @@ from conftest import Bench
 from scipy import special
 
 from bench.base.errors import BenchError
-from bench.commands import predict
 from bench.data.subtomograms import Subtomograms
 from bench.files import volume
 from bench.learning.feed import Feed
+from bench.trials import predictor as predictors
 from bench.trials.metrics import calibration_error, temperature
 from bench.trials.prepare import split_of
 from bench.trials.run import run
@@ -54,7 +54,7 @@ def test_it_classifies_the_test_set_as_the_trial_did(
 ) -> None:
     trial = make_trial(method, protocol=protocol)
     key = _trained(store, trial, runtime, tiny_folder)
-    predictor, test = predict.load(store, key), split_of(trial, tiny).test
+    predictor, test = predictors.load(store, key), split_of(trial, tiny).test
     classified = predictor.classify(predictor.feed(np.array(tiny.volumes[test])))
     confusion = np.zeros((8, 8), dtype=int)
     np.add.at(confusion, (tiny.labels[test], [p.number - 1 for p in classified]), 1)
@@ -79,12 +79,12 @@ def test_the_trial_is_chosen_by_validation_not_by_its_test(
         result.scores.accuracy = accuracy
         store.write(trial, result, "cpu")
     store.plan(trials)
-    assert predict.choose(store, None, None, None, None) == trials[0].key()  # not the control, not fewer labels
-    assert predict.choose(store, None, None, 1, None) == trials[1].key()
-    assert predict.choose(store, "rim", None, None, None) == trials[2].key()
-    assert predict.choose(store, None, 10.0, None, "fair") == trials[3].key()
+    assert predictors.choose(store, None, None, None, None) == trials[0].key()  # not the control, not fewer labels
+    assert predictors.choose(store, None, None, 1, None) == trials[1].key()
+    assert predictors.choose(store, "rim", None, None, None) == trials[2].key()
+    assert predictors.choose(store, None, 10.0, None, "fair") == trials[3].key()
     with pytest.raises(BenchError, match="no finished classifier"):
-        predict.choose(store, "m2", None, None, None)
+        predictors.choose(store, "m2", None, None, None)
 
 
 def test_weights_that_are_damaged_or_anothers_are_refused_in_one_line(
@@ -102,13 +102,13 @@ def test_weights_that_are_damaged_or_anothers_are_refused_in_one_line(
     for bad in (whole[:-50], whole[:-1] + b"!", b"", b"\x80\x04N.", b"\xff" * 100, others.read_bytes()):
         path.write_bytes(bad)
         with pytest.raises(BenchError, match="not what the trial wrote") as caught:
-            predict.load(store, one)
+            predictors.load(store, one)
         assert "\n" not in str(caught.value)
     path.unlink()
     with pytest.raises(BenchError, match="not there"):
-        predict.load(store, one)
+        predictors.load(store, one)
     with pytest.raises(BenchError, match="no finished trial"):
-        predict.load(store, "nothing")
+        predictors.load(store, "nothing")
 
 
 def test_the_temperature_is_found_again_and_few_volumes_leave_it_near_1(rng: np.random.Generator) -> None:
@@ -172,7 +172,7 @@ def test_boxes_on_another_scale_are_classified_alike(
     tiny_folder: Path,
     store: Store,
 ) -> None:
-    predictor = predict.load(store, _trained(store, make_trial(), runtime, tiny_folder))
+    predictor = predictors.load(store, _trained(store, make_trial(), runtime, tiny_folder))
     boxes = np.random.default_rng(0).normal(size=(4, 8, 8, 8)).astype(np.float32)
     elsewhere = replace(predictor, fitted=replace(predictor.fitted, mean=100.0, std=7.0))
     there, here = elsewhere.classify(elsewhere.feed(boxes * 7 + 100)), predictor.classify(Feed(torch.from_numpy(boxes)))

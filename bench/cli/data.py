@@ -7,7 +7,16 @@ from typing import Any
 
 import click
 
-from bench.base.errors import BenchError
+from bench.cli.options import (
+    CONTRAST,
+    COORDINATES_VOXEL_SIZE,
+    COUNT,
+    DEVICE,
+    PATH,
+    STRUCTURES,
+    TOMOGRAM_VOXEL_SIZE,
+    out_option,
+)
 
 
 class _WithParameters(click.Command):
@@ -32,7 +41,8 @@ def data() -> None:
     """Make data sets: from tomograms and particle tables, or simulated."""
 
 
-_TABLES = click.option(
+@data.command()
+@click.option(
     "--table",
     "tables",
     multiple=True,
@@ -40,32 +50,28 @@ _TABLES = click.option(
     metavar="[CLASS=]FILE",
     help="Particle table (STAR, CSV, copick, Dynamo, SHREC) or folder of boxes; repeatable. CLASS= names all its rows.",
 )
-_TOMOGRAMS = click.option(
+@click.option(
     "--tomograms",
+    type=PATH,
     metavar="PATH",
     help="A tomogram (MRC, EM, TIFF), or a folder of them, called as in the table.",
 )
-
-
-@data.command(name="extract")
-@_TABLES
-@_TOMOGRAMS
 @click.option("--box", default=32, show_default=True, metavar="N", help="Voxels along an edge; 28 as in the paper.")
 @click.option("--voxel-size-in-angstroms", default=0.0, metavar="Å", help="Of the boxes.  [default: the tomogram's]")
-@click.option("--contrast", default="dark", show_default=True, help="Of particles in the tomogram: dark or bright.")
+@CONTRAST
 @click.option(
     "--background", default=0, metavar="N", help="Also cut N boxes beside the particles, as a class.  [default: none]"
 )
 @click.option("--class-column", default="", metavar="NAME", help="The table's column that names the class.")
-@click.option("--keep", metavar="FILE", help="Only the rows that this file numbers, one a line, counted from 1.")
-@click.option("--tomogram-voxel-size-in-angstroms", default=0.0, metavar="Å", help="Where the header is wrong.")
 @click.option(
-    "--coordinates-voxel-size-in-angstroms", default=0.0, metavar="Å", help="Where the table counts in other voxels."
+    "--keep", type=PATH, metavar="FILE", help="Only the rows that this file numbers, one a line, counted from 1."
 )
+@TOMOGRAM_VOXEL_SIZE
+@COORDINATES_VOXEL_SIZE
 @click.option("--seed", default=0, show_default=True, help="Of the background's positions.")
-@click.option("--out", default="extracted", show_default=True, metavar="DIR", help="Where the set goes.")
-def extract_(
-    tables: tuple[str, ...], tomograms: str | None, class_column: str, keep: str | None, out: str, **cutting: Any
+@out_option("extracted", "DIR", "Where the set goes.")
+def extract(
+    tables: tuple[str, ...], tomograms: Path | None, class_column: str, keep: Path | None, out: Path, **cutting: Any
 ) -> None:
     """Cut subtomograms out of tomograms, at the places of particle tables.
 
@@ -74,16 +80,11 @@ def extract_(
     Then: bench run --dataset particles --data OUT
     """
     from bench.base.console import Console
-    from bench.commands import extract
-    from bench.extraction import sites
+    from bench.commands.extract import Request, extract
+    from bench.extraction import Cutting
 
     console = Console()
-    read = sites.read_tables(tables, class_column, Path(keep) if keep else None)
-    files = sites.files(tomograms)
-    if remark := sites.assumed(read, files):
-        console.say(f"Careful: {remark}")
-    with console.progress("Extracting", 1.0) as meter:
-        done = extract.subtomograms(read, files, sites.Cutting(**cutting), Path(out), lambda i, of: meter.to(i / of))
+    done = extract(Request(tables, out, Cutting(**cutting), tomograms, class_column, keep), console)
     counts = dict(zip(done.made.class_names, done.made.counts().tolist()))
     unknown = len(done.made.labels) - sum(counts.values())
     counts |= {"no class": unknown} if unknown else {}
@@ -95,164 +96,122 @@ def extract_(
         console.say(f"  {n} dropped: {reason}")
     if done.warning:
         console.say(f"Careful: {done.warning}")
-    console.say(f"Look at {Path(out) / 'contact_sheet.png'}. Next: bench run --dataset particles --data {out}")
-
-
-_VOXEL = click.option(
-    "--tomogram-voxel-size-in-angstroms", "voxel_size", default=0.0, metavar="Å", help="Where the header is wrong."
-)
-_CONTRAST = click.option(
-    "--contrast", default="dark", show_default=True, help="Of particles in the tomogram: dark or bright."
-)
-_DEVICE = click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
+    console.say(f"Look at {out / 'contact_sheet.png'}. Next: bench run --dataset particles --data {out}")
 
 
 @data.command()
-@click.argument("tomogram", type=click.Path(path_type=Path))
+@click.argument("tomogram", type=PATH)
 @click.option("--diameter-in-angstroms", type=float, required=True, metavar="Å", help="Of the particles.")
-@click.option("--count", default=1000, show_default=True, metavar="N", help="The best so many.")
+@COUNT
 @click.option("--min-distance-in-angstroms", default=0.0, metavar="Å", help="[default: 3/4 of the diameter]")
-@_CONTRAST
-@_VOXEL
-@_DEVICE
-@click.option("--out", default="picks.star", show_default=True, metavar="FILE", help="The table, .star or .csv.")
-def pick(tomogram: Path, voxel_size: float, out: str, **how: Any) -> None:
+@CONTRAST
+@TOMOGRAM_VOXEL_SIZE
+@DEVICE
+@out_option("picks.star", "FILE", "The table, .star or .csv.")
+def pick(**options: Any) -> None:
     """Find particles of one size in a tomogram: difference of Gaussians (Voss et al. 2009)."""
-    from bench import picking
     from bench.base.console import Console
-    from bench.commands import pick as pick_
-    from bench.files import volume
+    from bench.commands.pick import Request, pick
 
-    pick_.new_table(Path(out))
-    console, read = Console(), volume.mapped(tomogram, voxel_size)
-    with console.progress("Picking", 1.0) as meter:
-        found = picking.blobs(*read, **how, report=lambda i, of: meter.to(i / of))
-    pick_.picks(found, read, tomogram, how["contrast"], how["diameter_in_angstroms"], Path(out))
-    console.say(f"{len(found)} picks. Look at {Path(out).with_suffix('.png')}")
+    console, request = Console(), Request(**options)
+    n = pick(request, console)
+    console.say(f"{n} picks. Look at {request.out.with_suffix('.png')}")
 
 
 @data.command()
-@click.argument("tomogram", type=click.Path(path_type=Path))
-@click.option("--template", required=True, metavar="FILE", help="A density map (MRC) or a structure (PDB, mmCIF).")
-@click.option("--near", metavar="FILE", help="Search only about the places of this table, as of bench data pick.")
-@click.option("--count", default=1000, show_default=True, metavar="N", help="The best so many.")
+@click.argument("tomogram", type=PATH)
+@click.option(
+    "--template", type=PATH, required=True, metavar="FILE", help="A density map (MRC) or a structure (PDB, mmCIF)."
+)
+@click.option(
+    "--near", type=PATH, metavar="FILE", help="Search only about the places of this table, as of bench data pick."
+)
+@COUNT
 @click.option("--step-in-degrees", default=15.0, show_default=True, help="Between neighbouring rotations.")
 @click.option("--tilt-limit-in-degrees", default=60.0, show_default=True, help="The missing wedge; 90: none.")
 @click.option("--low-pass-in-angstroms", default=0.0, metavar="Å", help="Of template.  [default: the voxels' Nyquist]")
 @click.option("--min-distance-in-angstroms", default=0.0, metavar="Å", help="[default: the template's radius]")
-@_CONTRAST
-@_VOXEL
-@_DEVICE
-@click.option("--out", default="matches.star", show_default=True, metavar="FILE", help="The table, .star or .csv.")
-def match(tomogram: Path, template: str, near: str | None, voxel_size: float, out: str, **how: Any) -> None:
+@CONTRAST
+@TOMOGRAM_VOXEL_SIZE
+@DEVICE
+@out_option("matches.star", "FILE", "The table, .star or .csv.")
+def match(**options: Any) -> None:
     """Search a tomogram for a known structure, in all rotations (template matching, missing wedge and all).
 
     The pictures beside the table number its rows, best first: write those that you trust into a file, one a line,
     for bench data extract --keep.
     """
-    from bench import picking
     from bench.base.console import Console
-    from bench.commands import pick as pick_
-    from bench.files import volume
-    from bench.simulation.density import radius_in_angstroms
+    from bench.commands.match import Request, match
 
-    pick_.new_table(Path(out))
-    console, read = Console(), volume.mapped(tomogram, voxel_size)
-    density = pick_.template(Path(template), read.voxel_size_in_angstroms)
-    places = pick_.places(Path(near), tomogram, read) if near else None
-    with console.progress("Matching", 1.0) as meter:
-        found = picking.match(*read, density, near=places, **how, report=lambda i, of: meter.to(i / of))
-    pick_.picks(found, read, tomogram, how["contrast"], 2 * radius_in_angstroms(density), Path(out))
-    console.say(f"{len(found)} matches. Look at {Path(out).with_suffix('.png')}")
+    console, request = Console(), Request(**options)
+    n = match(request, console)
+    console.say(f"{n} matches. Look at {request.out.with_suffix('.png')}")
 
 
 @data.command()
 @click.option("--dataset", default="particles", show_default=True, help="One name (see bench list datasets).")
-@click.option("--data", "folder", metavar="DIR", help="The folder of a data set that needs one.")
-@click.option("--out", default="inspected.png", show_default=True, metavar="FILE", help="A picture of some boxes.")
-def inspect(dataset: str, folder: str | None, out: str) -> None:
+@click.option("--data", "folder", type=PATH, metavar="DIR", help="The folder of a data set that needs one.")
+@out_option("inspected.png", "FILE", "A picture of some boxes.")
+def inspect(dataset: str, folder: Path | None, out: Path) -> None:
     """Look into a data set: counts, SNR, pictures, and what betrays a class beside its particles.
 
     The shortcut check asks how well class and tomogram are told from the rim of the box alone, where no particle is.
     """
-    from dataclasses import replace
-
-    from bench import registry
     from bench.base.console import Console
-    from bench.commands import extract
-    from bench.data import shortcuts
+    from bench.commands.inspect import inspect
 
-    if Path(out).exists():
-        raise BenchError(f"{out}: exists; choose another --out, or move it")
     console = Console()
-    made = replace(registry.dataset(dataset), folder=Path(folder) if folder else None).load()
-    sides = "×".join(map(str, made.volumes.shape[1:]))
-    tomograms = 0 if made.tomogram_ids is None else len(set(made.tomogram_ids))
-    console.say(f"{made.title}: {len(made.labels)} boxes of {sides} voxels of {made.voxel_size_in_angstroms:.4g} Å")
-    console.say(f"{tomograms} tomogram(s); the test split goes by {'tomogram' if tomograms > 1 else 'particle'}")
-    for name, which in made.by_class():
-        ratio = shortcuts.snr(made, which)
-        console.say(f"  {name}: {len(which)}" + (f", SNR at least {ratio:.2g}" if ratio == ratio else ""))
+    done = inspect(dataset, folder, out, console)
+    sides, size = "×".join(map(str, done.made.volumes.shape[1:])), done.made.voxel_size_in_angstroms
+    console.say(f"{done.made.title}: {len(done.made.labels)} boxes of {sides} voxels of {size:.4g} Å")
+    split_by = "tomogram" if done.tomograms > 1 else "particle"
+    console.say(f"{done.tomograms} tomogram(s); the test split goes by {split_by}")
+    for name, n, ratio in done.classes:
+        console.say(f"  {name}: {n}" + (f", SNR at least {ratio:.2g}" if ratio == ratio else ""))
     console.say("Told without the particle (logistic regression, five folds):")
-    with console.progress("Looking at the rims", 1.0) as meter:
-        found = shortcuts.shortcuts(made, lambda i, of: meter.to(i / of))
-    for shortcut in found:
+    for shortcut in done.shortcuts:
         console.say(f"  {shortcut}")
-    if not found:
+    if not done.shortcuts:
         console.say("  too few boxes or classes to tell")
-    extract.sheet(made, Path(out))
     console.say(f"Look at {out}")
 
 
 @data.command()
 @click.option("--pdb", required=True, metavar="IDS", help="PDB ids, comma-separated; paper: the eight of its Table 1.")
-@click.option("--out", default="structures", show_default=True, metavar="DIR", help="Where they go, as ID.cif.gz.")
+@out_option("structures", "DIR", "Where they go, as ID.cif.gz.")
 @click.option("--mirror", metavar="URL", help="Another server with the archive's layout: URL/ID.cif.gz.")
-def fetch(pdb: str, out: str, mirror: str | None) -> None:
+def fetch(pdb: str, out: Path, mirror: str | None) -> None:
     """Download structures from the Protein Data Bank.
 
     What is there and whole is kept; a download that broke off goes on where it stopped.
     """
-    from bench.simulation import fetch as fetching
+    from bench.commands.fetch import fetch
 
-    ids = [part.strip().upper() for part in pdb.split(",") if part.strip()]
-    ids = [one for part in ids for one in (fetching.PAPER if part == "PAPER" else [part])]
-    fetching.fetch(ids, Path(out), click.echo, mirror or fetching.MIRROR)
+    fetch(pdb, out, mirror, click.echo)
     click.echo(f"Next: bench data simulate --structures {out} --out simulated")
 
 
 @data.command(cls=_WithParameters)
-@click.option(
-    "--structures", required=True, metavar="DIR", help="A folder of PDB or mmCIF files (also .gz), one a class."
-)
-@click.option("--out", default="simulated", show_default=True, metavar="DIR", help="Where the set goes.")
+@STRUCTURES
+@out_option("simulated", "DIR", "Where the set goes.")
 @click.option("--mrc/--no-mrc", default=True, show_default=True, help="Also write each box as MRC, and a RELION STAR.")
-def simulate(structures: str, out: str, mrc: bool, **parameters: Any) -> None:
+def simulate(structures: Path, out: Path, mrc: bool, **parameters: Any) -> None:
     """Simulate labelled subtomograms from atomic structures.
 
     Writes MRC boxes, particles.star, truth.csv, manifest.json and contact_sheet.png into --out. An interrupted
     call goes on where it left off. Then: bench run --dataset made --data OUT
     """
-    from dataclasses import replace
-
-    from bench import registry
     from bench.base.console import Console
-    from bench.commands import simulate as simulate_
+    from bench.commands.simulate import Request, simulate
 
     console = Console()
-    dataset: Any = replace(registry.dataset("simulated", parameters), folder=Path(structures))
-    with console.progress("Simulating", 1.0) as meter:
-        folder = simulate_.make(dataset, Path(out), lambda i, of: meter.to(i / of))
-    if mrc:
-        with console.progress("Writing MRC", 1.0) as writing:
-            simulate_.write(folder, dataset.imaging(), Path(out), lambda i, of: writing.to(i / of))
-    console.say(f"Look at {Path(out) / 'contact_sheet.png'}. Next: bench run --dataset made --data {out}")
+    simulate(Request(structures, out, mrc, parameters), console)
+    console.say(f"Look at {out / 'contact_sheet.png'}. Next: bench run --dataset made --data {out}")
 
 
 @data.command(name="simulate-tomogram", cls=_WithParameters)
-@click.option(
-    "--structures", required=True, metavar="DIR", help="A folder of PDB or mmCIF files (also .gz), one a class."
-)
+@STRUCTURES
 @click.option("--shape", default="128,512,512", show_default=True, metavar="Z,Y,X", help="Of the tomogram, in voxels.")
 @click.option(
     "--per-class", default=20, show_default=True, help="Particles of each structure, as far as they find room."
@@ -265,19 +224,12 @@ def simulate(structures: str, out: str, mrc: bool, **parameters: Any) -> None:
 @click.option("--box", hidden=True, default=64)
 @click.option("--neighbours", hidden=True, default=0)
 @click.option("--shift-in-boxes", hidden=True, default=1 / 16)
-@click.option("--out", default="tomogram", show_default=True, metavar="DIR", help="Where the files go.")
-def simulate_tomogram(structures: str, shape: str, out: str, **parameters: Any) -> None:
+@out_option("tomogram", "DIR", "Where the files go.")
+def simulate_tomogram(
+    structures: Path, shape: str, voxel_size_in_angstroms: float, out: Path, **parameters: Any
+) -> None:
     """Simulate a crowded tomogram with its truth: particle table and class mask."""
-    from dataclasses import replace
+    from bench.commands.simulate_tomogram import Request, simulate_tomogram
 
-    from bench import registry
-    from bench.commands import simulate as simulate_
-
-    try:
-        d, h, w = (int(part) for part in shape.split(","))
-    except ValueError:
-        raise BenchError(f"--shape {shape}: give three numbers of voxels, as in 128,512,512") from None
-    dataset: Any = replace(registry.dataset("simulated", parameters), folder=Path(structures))
-    voxel_size = parameters["voxel_size_in_angstroms"]
-    n, snr = simulate_.crowded_tomogram(dataset, (d, h, w), voxel_size, Path(out))
-    click.echo(f"{n} particles, SNR {snr:.3g}. Look at {Path(out) / 'tomogram.png'}")
+    made = simulate_tomogram(Request(structures, out, shape, voxel_size_in_angstroms, parameters))
+    click.echo(f"{len(made.particles)} particles, SNR {made.snr:.3g}. Look at {out / 'tomogram.png'}")

@@ -14,6 +14,7 @@ from bench import __version__
 from bench.base.errors import BenchError
 from bench.base.stopping import Stopped, requests_to, stop
 from bench.cli.data import data
+from bench.cli.options import CONTRAST, COORDINATES_VOXEL_SIZE, PATH, TOMOGRAM_VOXEL_SIZE
 
 OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 _DISK = {
@@ -140,7 +141,7 @@ def _stored(context: click.Context, out: Path, but: set[str]) -> list[dict[str, 
 
 
 @bench.command()
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("out", type=PATH)
 def status(out: Path) -> None:
     """What of OUT is done, failed, was killed, timed out or is missing, method by method."""
     from bench.commands.run import how_to_go_on
@@ -206,7 +207,7 @@ def _columns(lines: list[tuple[str, ...]]) -> None:
 
 
 @bench.command()
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("out", type=PATH)
 def report(out: Path) -> None:
     """Write the tables and pictures of OUT anew from its trials."""
     from bench.reporting import page as reporting
@@ -219,75 +220,50 @@ def report(out: Path) -> None:
 
 
 @bench.command()
-@click.argument("results", type=click.Path(path_type=Path))
+@click.argument("results", type=PATH)
 @click.option(
     "--table",
     required=True,
     metavar="FILE",
     help="Particle table (STAR, CSV, copick, Dynamo, SHREC) or folder of boxes.",
 )
-@click.option("--tomograms", metavar="PATH", help="A tomogram or a folder of them; else the boxes that a STAR names.")
-@click.option("--out", required=True, metavar="FILE", help="The same table with class, probability and confidence.")
+@click.option(
+    "--tomograms", type=PATH, metavar="PATH", help="A tomogram or a folder of them; else the boxes that a STAR names."
+)
+@click.option(
+    "--out", type=PATH, required=True, metavar="FILE", help="The same table with class, probability and confidence."
+)
 @click.option("--method", metavar="NAME", help="Of the trial that predicts.  [default: lowest validation loss]")
 @click.option("--fraction", type=float, metavar="%", help="Of the trial that predicts.  [default: the largest]")
 @click.option("--seed", type=int, metavar="N", help="Of the trial that predicts.")
 @click.option("--protocol", metavar="NAME", help="Of the trial that predicts.")
-@click.option("--contrast", default="dark", show_default=True, help="Of particles in the tomogram: dark or bright.")
-@click.option("--tomogram-voxel-size-in-angstroms", default=0.0, metavar="Å", help="Where the header is wrong.")
-@click.option(
-    "--coordinates-voxel-size-in-angstroms", default=0.0, metavar="Å", help="Where the table counts in other voxels."
-)
-def predict(
-    results: Path,
-    table: str,
-    tomograms: str | None,
-    out: str,
-    method: str | None,
-    fraction: float | None,
-    seed: int | None,
-    protocol: str | None,
-    **cutting: Any,
-) -> None:
+@CONTRAST
+@TOMOGRAM_VOXEL_SIZE
+@COORDINATES_VOXEL_SIZE
+def predict(**options: Any) -> None:
     """Name the particles of a table with a network of RESULTS, a folder of bench run.
 
     OUT has every row and column of the table as they were, and three more. Confidence is the probability after
     calibration on the validation volumes. The test scores take no part in the choice of the trial.
     """
     from bench.base.console import Console
-    from bench.commands import predict
-    from bench.extraction import sites
-    from bench.trials.store import Store
+    from bench.commands.predict import Request, predict
 
-    console, target = Console(), Path(out)
-    if target.exists():
-        raise BenchError(f"{out}: exists; choose another --out, or move it")
-    store = Store(results)
-    predictor = predict.load(store, predict.choose(store, method, fraction, seed, protocol))
-    console.say(
-        f"Named by {predictor.trial.data_title}, {predictor.trial.label()}; classes: {', '.join(predictor.class_names)}"
-    )
-    (read,) = sites.read_tables([table])
-    predict.check_output(read, target)
-    how = sites.Cutting(
-        box=predictor.fitted.box, voxel_size_in_angstroms=predictor.fitted.voxel_size_in_angstroms, **cutting
-    )
-    files = sites.files(tomograms)
-    if remark := sites.assumed([read], files):
-        console.say(f"Careful: {remark}")
-    with console.progress("Cutting and naming", 1.0) as meter:
-        said = predict.rows(predictor, read, files, how, lambda i, of: meter.to(i / of))
-    predict.write(read, said, target)
-    counts = {name: sum(p.name == name for p in said) for name in dict.fromkeys(p.name for p in said)}
-    console.say(f"{len(said)} rows: " + ", ".join(f"{name} {n}" for name, n in counts.items()))
-    if "none" in counts:
-        console.say(f"none: the box sticks out of the tomogram, is blank, or {table} names no file that is there")
-    console.say(f"Confidence is calibrated on {predictor.fitted.validation_labels} volumes. Wrote {out}")
+    console, request = Console(), Request(**options)
+    done = predict(request, console)
+    counts = ", ".join(f"{name} {n}" for name, n in done.counts.items())
+    console.say(f"{sum(done.counts.values())} rows: {counts}")
+    if "none" in done.counts:
+        console.say(
+            f"none: the box sticks out of the tomogram, is blank, or {request.table} names no file that is there"
+        )
+    console.say(f"Confidence is calibrated on {done.validation_labels} volumes. Wrote {request.out}")
 
 
 @bench.command()
-@click.argument("new", type=click.Path(path_type=Path))
-@click.argument("baseline", type=click.Path(path_type=Path))
-@click.option("--junit", type=click.Path(path_type=Path), help="Write the verdicts as a JUnit file.")
+@click.argument("new", type=PATH)
+@click.argument("baseline", type=PATH)
+@click.option("--junit", type=PATH, help="Write the verdicts as a JUnit file.")
 def gate(new: Path, baseline: Path, junit: Path | None) -> None:
     """Regression gate: is NEW as good as BASELINE?
 

@@ -20,7 +20,7 @@ from bench.data.subtomograms import Subtomograms
 from bench.files import volume
 
 
-def read_boxes(paths: list[Path], report: Progress = silent) -> tuple[FloatArray, float]:
+def read_boxes(paths: list[Path], progress: Progress = silent) -> tuple[FloatArray, float]:
     """Boxes of one shape, (n, d, h, w), and the first one's voxel size in Å; raises BenchError where shapes differ."""
     first = volume.read(paths[0])
     volumes = np.empty((len(paths), *first.voxels.shape), dtype=np.float32)
@@ -32,7 +32,7 @@ def read_boxes(paths: list[Path], report: Progress = silent) -> tuple[FloatArray
                 f"extract all boxes at one size"
             )
         volumes[i] = voxels
-        report(i + 1, len(paths))
+        progress(i + 1, len(paths))
     return volumes, first.voxel_size_in_angstroms
 
 
@@ -50,12 +50,12 @@ class Dataset(ABC):
     test_fraction: float | None = parameter(None, "part held out for the scores; None: the profile says")
 
     @abstractmethod
-    def load(self, report: Progress = silent) -> Subtomograms:
+    def load(self, progress: Progress = silent) -> Subtomograms:
         """Read or make all subtomograms; raises BenchError with one line that says how to mend the input."""
 
-    def write(self, folder: Path, report: Progress = silent) -> None:
+    def write(self, folder: Path, progress: Progress = silent) -> None:
         """Put what `Subtomograms.open` reads into `folder`; a large set goes on where an interrupted call left off."""
-        self.load(report).save(folder)
+        self.load(progress).save(folder)
 
     def sources(self) -> list[Path]:
         """The files that `load` reads; a change of one of them makes the data set anew."""
@@ -110,11 +110,11 @@ class Saved(Dataset):
         """The set's description, with the fingerprint of the volumes; not the volumes, which are large."""
         return [self.made() / "meta.json"]
 
-    def load(self, report: Progress = silent) -> Subtomograms:
+    def load(self, progress: Progress = silent) -> Subtomograms:
         """Map the volumes, wherever they lie."""
         return Subtomograms.open(self.made())
 
-    def write(self, folder: Path, report: Progress = silent) -> None:
+    def write(self, folder: Path, progress: Progress = silent) -> None:
         """Link the volumes, copy the rest."""
         made = self.made()
         for name in ("labels.npy", "meta.json"):

@@ -70,7 +70,7 @@ def rim(box: int) -> npt.NDArray[np.bool_]:
     return np.asarray(np.linalg.norm(np.indices((box,) * 3) - (box - 1) / 2, axis=0) > box / 2)
 
 
-def shortcuts(made: Subtomograms, report: Progress = silent) -> list[Shortcut]:
+def shortcuts(made: Subtomograms, progress: Progress = silent) -> list[Shortcut]:
     """How well class and tomogram are told from the rim of the box and from its grey scale (Shortcut).
 
     By logistic regression in five folds; the folds keep tomograms whole where every class lies in two or more.
@@ -86,7 +86,7 @@ def shortcuts(made: Subtomograms, report: Progress = silent) -> list[Shortcut]:
         box = np.array(made.volumes[i], dtype=np.float64)
         pattern.append(_pattern(box, outside))
         scale.append([box.mean(), np.log(max(float(box.std()), 1e-12))])
-        report(n + 1, len(known))
+        progress(n + 1, len(known))
     tomograms = None if made.tomogram_ids is None else made.tomogram_ids[known]
     found = []
     for told_from, features in (("the rim of the box", np.array(pattern)), ("its mean and variance", np.array(scale))):

@@ -10,16 +10,16 @@ from scipy.spatial import cKDTree
 
 from bench.base.errors import BenchError
 from bench.base.seeds import numpy_generator
-from bench.extraction.crop import inside
-from bench.extraction.sites import BACKGROUND, SITE, Array, Cutting, Grid
+from bench.extraction.crop import Array, inside
+from bench.extraction.cutting import Cutting
+from bench.extraction.sites import BACKGROUND, SITE
+from bench.extraction.tomograms import Tomograms
 
 BESIDE = (0.5, 1.5)  # boxes from a particle to a background position: outside it, but in the same specimen
-
-
 TRIES, MOST_TRIES = 200, 200_000  # random places tried for each background position, and in a tomogram
 
 
-def beside(found: pd.DataFrame, grids: dict[str, Grid], cutting: Cutting) -> pd.DataFrame:
+def beside(found: pd.DataFrame, tomograms: Tomograms, cutting: Cutting) -> pd.DataFrame:
     """`cutting.background` sites, each at the height of a kept particle beside it, half a box or more from every row.
 
     At the particle's height, because above and below a lamella or an ice film there is nothing; a quarter of a box or
@@ -32,7 +32,7 @@ def beside(found: pd.DataFrame, grids: dict[str, Grid], cutting: Cutting) -> pd.
     quota = np.diff(np.round(np.concatenate([[0], shares.cumsum() / len(kept)]) * cutting.background)).astype(int)
     parts: list[pd.DataFrame] = []
     for file, n in zip(shares.index, quota):
-        shape, voxel_size = grids[file]
+        shape, voxel_size = tomograms.grids[file]
         ratio = cutting.ratio(voxel_size)
         every, ours = (some.loc[some["file"] == file, ["z", "y", "x"]].to_numpy(float) for some in (found, kept))
         near, far = (edge * cutting.box * ratio for edge in BESIDE)

@@ -1,8 +1,9 @@
-"""Sites → boxes on disk, of one size, voxel and grey scale."""
+"""Particle tables and tomograms → boxes on disk, of one size, voxel and grey scale."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -14,14 +15,57 @@ from bench.base.arrays import UNLABELLED, FloatArray, IntArray
 from bench.base.errors import BenchError
 from bench.base.progress import Progress, silent
 from bench.data.subtomograms import Subtomograms
-from bench.extraction.crop import cut, inside, normalised
-from bench.extraction.sites import BACKGROUND, Array, Cutting, _opened
+from bench.extraction.background import beside
+from bench.extraction.crop import Array, cut, inside, normalised
+from bench.extraction.cutting import Cutting
+from bench.extraction.sites import BACKGROUND, distinct, sites
+from bench.extraction.tomograms import Tomograms
+from bench.files.tables import ParticleTable
 
 
-def cut_all(
-    wanted: pd.DataFrame, cutting: Cutting, path: Path, report: Progress = silent
+@dataclass(frozen=True)
+class Cut:
+    """What became of each row of some tables; frames have the columns SITE."""
+
+    kept: pd.DataFrame  # a row a box, in their order
+    dropped: pd.DataFrame  # every other row of the tables, with the reason
+    voxel_size_in_angstroms: float  # of the boxes
+
+
+def cut_out(
+    tables: Sequence[ParticleTable],
+    tomograms: Tomograms,
+    cutting: Cutting,
+    path: Path,
+    *,
+    repeats: bool = False,
+    progress: Progress = silent,
+) -> Cut:
+    """Cut and normalise the boxes of some tables into `path` (.npy, float32, (n, d, h, w)).
+
+    repeats: whether a row whose voxels an earlier one has gets a box all the same.
+    Raises BenchError where no row has a place for a box.
+    """
+    found = sites(tables, tomograms, cutting)
+    if not repeats:
+        found = distinct(found)
+    kept, dropped = (found[(found["reason"] == "") == wanted].copy() for wanted in (True, False))
+    if not len(kept):
+        raise BenchError(f"{tables[0].path}: no row gives a box; the first: {dropped['reason'].iloc[0]}")
+    if cutting.background:
+        if not tomograms.files:
+            raise BenchError("--background needs the tomograms; add --tomograms")
+        kept = pd.concat([kept, beside(found, tomograms, cutting)]).sort_values("file", kind="stable")
+    good, voxel_size = _cut_all(kept, tomograms, cutting, path, progress)
+    blank = kept[~good & (kept["row"] >= 0)].assign(reason="its box is blank or holds NaN")
+    dropped = pd.concat([dropped, blank]).sort_values(["table", "row"])
+    return Cut(kept[good].copy(), dropped, voxel_size)
+
+
+def _cut_all(
+    wanted: pd.DataFrame, tomograms: Tomograms, cutting: Cutting, path: Path, progress: Progress
 ) -> tuple[npt.NDArray[np.bool_], float]:
-    """Cut and normalise a box a site into `path` (.npy, float32); returns which sites gave one, and the voxel size, Å.
+    """Cut a box a site into `path`; returns which sites gave one, and the voxel size in Å.
 
     A site without coordinates is the middle of its file. One whose box is blank or holds NaN gives none.
     """
@@ -30,7 +74,7 @@ def cut_all(
     with path.open("wb") as handle:
         _head(handle, n, box)
         for i, (file, place) in enumerate(zip(wanted["file"], wanted[["z", "y", "x"]].to_numpy(float))):
-            cube, own = _cut_one(Path(file), place, cutting)
+            cube, own = _cut_one(Path(file), place, tomograms, cutting)
             if i and not cutting.voxel_size_in_angstroms and abs(own - size) > 0.01 * size:
                 raise BenchError(
                     f"{file}: voxels of {own:g} Å, in other files {size:g} Å; add --voxel-size-in-angstroms"
@@ -39,15 +83,15 @@ def cut_all(
             if cube is not None:
                 handle.write(cube.tobytes())
                 good[i] = True
-            report(i + 1, n)
+            progress(i + 1, n)
         handle.seek(0)
         _head(handle, int(good.sum()), box)
     return good, size
 
 
-def _cut_one(file: Path, place: Array, cutting: Cutting) -> tuple[FloatArray | None, float]:
+def _cut_one(file: Path, place: Array, tomograms: Tomograms, cutting: Cutting) -> tuple[FloatArray | None, float]:
     """The box at a place, or in the middle of a file where it is NaN; and the file's voxel size in Å."""
-    voxels, voxel_size = _opened(file, cutting.tomogram_voxel_size_in_angstroms)
+    voxels, voxel_size = tomograms.mapped(file)
     ratio, box = cutting.ratio(voxel_size), cutting.box
     centre = place if np.isfinite(place).all() else np.array(voxels.shape) // 2.0
     if not inside(centre[None], voxels.shape, box, ratio)[0]:
@@ -69,15 +113,15 @@ def labelled(names: Sequence[str]) -> tuple[IntArray, tuple[str, ...]]:
     return np.array([classes.index(name) if name else UNLABELLED for name in names], dtype=np.int64), classes
 
 
-def as_subtomograms(path: Path, where: pd.DataFrame, voxel_size: float, title: str) -> Subtomograms:
-    """The boxes of `cut_all` with the labels and tomograms of their sites."""
-    labels, classes = labelled(where["class"].tolist())
-    tomograms = where["tomogram"].to_numpy(str)
+def as_subtomograms(path: Path, made: Cut, title: str) -> Subtomograms:
+    """The boxes that `cut_out` wrote with the labels and tomograms of their sites."""
+    labels, classes = labelled(made.kept["class"].tolist())
+    tomograms = made.kept["tomogram"].to_numpy(str)
     return Subtomograms(
         volumes=np.load(path, mmap_mode="r"),
         labels=labels,
         class_names=classes,
-        voxel_size_in_angstroms=voxel_size,
+        voxel_size_in_angstroms=made.voxel_size_in_angstroms,
         title=title,
         tomogram_ids=tomograms if (tomograms != "").any() else None,
     )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.patches import Circle
 
@@ -64,7 +66,7 @@ def gallery(boxes: list[FloatArray], first: int, title: str, path: Path) -> None
     plt.close(figure)
 
 
-def marked(voxels: FloatArray, places: FloatArray, radius: float, title: str, path: Path) -> None:
+def marked(voxels: npt.NDArray[Any], places: npt.NDArray[np.float64], radius: float, title: str, path: Path) -> None:
     """A slab of a tomogram (d, h, w), averaged along z, with circles about `places` (n, 3) in it."""
     d = len(voxels)
     low, high = max(0, d // 2 - max(1, d // 20)), d // 2 + max(1, d // 20) + 1

@@ -31,7 +31,7 @@ def blobs(
     contrast: str = "dark",
     min_distance_in_angstroms: float = 0.0,
     device: str = "cpu",
-    report: Progress = silent,
+    progress: Progress = silent,
 ) -> pd.DataFrame:
     """The `count` best places of particles of one diameter in `voxels` (d, h, w), of any real dtype, mapped or not.
 
@@ -62,7 +62,7 @@ def blobs(
         _, some, values = maxima(answer, core)
         places.append(some + [along.start for along in outer])
         scores.append(values)
-        report(done + 1, len(parts))
+        progress(done + 1, len(parts))
     std = math.sqrt(max(square / voxels.size - (total / voxels.size) ** 2, 0.0))
     if std == 0:
         raise constant("the tomogram")

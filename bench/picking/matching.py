@@ -45,7 +45,7 @@ def match(
     min_distance_in_angstroms: float = 0.0,
     tolerance: float = 0.2,
     device: str = "cpu",
-    report: Progress = silent,
+    progress: Progress = silent,
 ) -> pd.DataFrame:
     """The `count` best places of `template` (bright on 0) in `voxels` (d, h, w), of any real dtype, mapped or not.
 
@@ -74,7 +74,7 @@ def match(
     wedge, low_pass = tilt_limit_in_degrees, low_pass_in_angstroms
     rows = templates(template, voxel_size_in_angstroms, rotations, wedge, low_pass, min(voxels.shape), device)
     wanted = None if near is None else _Near(near, near_radius_in_angstroms, voxel_size_in_angstroms, rows)
-    scores = score_map(voxels, sign, rows, tolerance, wanted, report)
+    scores = score_map(voxels, sign, rows, tolerance, wanted, progress)
     distance = min_distance_in_angstroms / voxel_size_in_angstroms or rows.density.radius
     at, places = _picked(scores, distance / 2, CANDIDATES * count)
     exact, turn = _rescored(voxels, sign, rows, at)
@@ -109,7 +109,7 @@ def score_map(
     rows: Templates,
     tolerance: float,
     near: _Near | None = None,
-    report: Progress = silent,
+    progress: Progress = silent,
 ) -> FloatArray:
     """The highest score over the rotations at each voxel, within the tolerance, (d, h, w); 0 where none is scored."""
     scores = np.zeros(voxels.shape, dtype=np.float32)
@@ -125,7 +125,7 @@ def score_map(
             source = part(voxels, _moved(tile.core, 0, 2 * reach), sign)
             varies = varies or bool(source.any())
             scores[core] = correlator.best(source, chosen)
-        report(done + 1, len(parts))
+        progress(done + 1, len(parts))
     if not varies:
         raise constant("the tomogram, where it is searched,")
     return scores

@@ -2,7 +2,7 @@
 
 from bench.simulation import structure
 from bench.simulation.dataset import Simulation
-from bench.simulation.density import Density, common_extent, fitted
+from bench.simulation.density import Density, common_extent, fitted, read_map
 from bench.simulation.imaging import Imaging
 from bench.simulation.plan import Plan, plan, simulate
 from bench.simulation.scattering import potential
@@ -16,6 +16,7 @@ __all__ = [
     "fitted",
     "plan",
     "potential",
+    "read_map",
     "simulate",
     "structure",
 ]

@@ -24,24 +24,24 @@ class Simulation(Dataset):
     def plan(self) -> Plan:
         """Everything that decides the bytes; raises BenchError for a recipe that cannot be made."""
 
-    def load(self, report: Progress = silent) -> Subtomograms:
+    def load(self, progress: Progress = silent) -> Subtomograms:
         """Make the set in memory."""
         plan = self.plan()
         volumes = np.empty((len(plan.labels), *(plan.box,) * 3), dtype=np.float32)
         for particles, boxes, _ in simulate(plan):
             volumes[particles.start : particles.stop] = boxes
-            report(particles.stop, len(volumes))
+            progress(particles.stop, len(volumes))
         return _set(plan, volumes)
 
-    def write(self, folder: Path, report: Progress = silent) -> None:
+    def write(self, folder: Path, progress: Progress = silent) -> None:
         """Make the set on disk, a batch at a time, going on where an interrupted call left off.
 
         Beside what `Subtomograms.save` writes: `truth.csv`, a row a particle, and `manifest.json`: the recipe with its
         hash, the conventions, and what was done to each structure's atoms.
         """
-        self.stream(self.plan(), folder, report)
+        self.stream(self.plan(), folder, progress)
 
-    def stream(self, plan: Plan, folder: Path, report: Progress) -> None:
+    def stream(self, plan: Plan, folder: Path, progress: Progress) -> None:
         """What `write` does, of a plan that is made already."""
         volumes, journal = folder / "volumes.npy", folder / "snr.f32"
         expected = 4 * plan.box**3 * len(plan.labels)
@@ -66,7 +66,7 @@ class Simulation(Dataset):
                 journal_file.write(snr.astype(np.float32).tobytes())
                 journal_file.flush()
                 # What was finished before costs nothing now: the time left is that of the rest.
-                report(particles.stop - finished, len(plan.labels) - finished)
+                progress(particles.stop - finished, len(plan.labels) - finished)
         (folder / "manifest.json").write_text(json.dumps(self.manifest(plan), indent=1) + "\n")
         plan.truth(np.fromfile(journal, np.float32)).to_csv(folder / "truth.csv", index=False)
         _set(plan, np.load(volumes, mmap_mode="r")).save(folder)

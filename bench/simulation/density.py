@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from bench.base.arrays import FloatArray
+from bench.base.errors import BenchError
+from bench.files import volume
 
 OVERSAMPLING = 3  # of the grid that is sampled over the box's
 
@@ -91,6 +94,14 @@ def _padded(spectrum: Tensor, shape: list[int]) -> Tensor:
         pads += [m // 2 - n // 2, (m - m // 2) - (n - n // 2)]
     padded: Tensor = torch.fft.ifftshift(functional.pad(middle, pads), (0, 1))
     return padded
+
+
+def read_map(path: Path) -> Density:
+    """A density map from its file; raises BenchError where its header gives no voxel size."""
+    voxels, voxel_size = volume.read(path)
+    if voxel_size <= 0:
+        raise BenchError(f"{path}: the header gives no voxel size; write it into the header")
+    return Density(volume.stem(path), voxels, voxel_size)
 
 
 def common_extent(densities: list[Density]) -> float:

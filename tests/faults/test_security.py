@@ -19,10 +19,10 @@ from conftest import TINY
 
 from bench import registry
 from bench.base.errors import BenchError
-from bench.commands import predict
 from bench.data.subtomograms import Subtomograms
 from bench.reporting import page
 from bench.simulation import structure
+from bench.trials import predictor as predictors
 from bench.trials.run import run
 from bench.trials.store import Store
 from bench.trials.trial import Result, Runtime, Status, Trial
@@ -112,7 +112,7 @@ def test_a_trial_with_a_pickle_in_it_is_not_believed(
         (home / name).write_bytes(trap)
         if name != "reconstructions.npy":
             with pytest.raises(BenchError):
-                predict.load(store, trial.key())
+                predictors.load(store, trial.key())
         assert name != "reconstructions.npy" or store.reconstructions(trial.key()) is None
         assert name != "result.json" or store.status(trial) == "missing"
     assert not sprung.exists()
@@ -156,7 +156,7 @@ def test_a_class_cannot_name_a_folder_outside(name: str, tmp_path: Path) -> None
     made = Subtomograms(volumes, np.array([0, 1]), (name, "fine"), 10.0, "set")
     out = tmp_path / "a" / "b"
     out.mkdir(parents=True)
-    paths = simulate._boxes(made, out, lambda *_: None)
+    paths = simulate._boxes(made, out)
     assert all((out / p).resolve().is_relative_to((out / "subtomograms").resolve()) for p in paths)
     assert all((out / p).parent != out / "subtomograms" for p in paths)
     assert {p.name for p in tmp_path.iterdir()} == {"a"}

@@ -1,0 +1,36 @@
+"""Options that several commands have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+PATH = click.Path(path_type=Path)
+
+CONTRAST = click.option(
+    "--contrast", default="dark", show_default=True, help="Of particles in the tomogram: dark or bright."
+)
+TOMOGRAM_VOXEL_SIZE = click.option(
+    "--tomogram-voxel-size-in-angstroms", default=0.0, metavar="Å", help="Where the header is wrong."
+)
+COORDINATES_VOXEL_SIZE = click.option(
+    "--coordinates-voxel-size-in-angstroms", default=0.0, metavar="Å", help="Where the table counts in other voxels."
+)
+COUNT = click.option("--count", default=1000, show_default=True, metavar="N", help="The best so many.")
+DEVICE = click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
+STRUCTURES = click.option(
+    "--structures",
+    required=True,
+    type=PATH,
+    metavar="DIR",
+    help="A folder of PDB or mmCIF files (also .gz), one a class.",
+)
+
+
+def out_option(default: str, metavar: str, text: str) -> Callable[[Command], Command]:
+    """--out with its default."""
+    return click.option("--out", default=default, show_default=True, type=PATH, metavar=metavar, help=text)

@@ -1,0 +1,70 @@
+"""`bench data match`: a tomogram and a template → a table of places and rotations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from bench import picking
+from bench.base.console import Console
+from bench.base.errors import BenchError
+from bench.commands.search import Search
+from bench.extraction import file_of
+from bench.files import tables
+from bench.simulation import Density, potential, read_map, structure
+from bench.simulation.density import radius_in_angstroms
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request(Search):
+    """The options of `bench data match`, as given."""
+
+    template: Path
+    near: Path | None = None
+    step_in_degrees: float = 15.0
+    tilt_limit_in_degrees: float = 60.0
+    low_pass_in_angstroms: float = 0.0  # 0: the voxels' Nyquist
+
+
+def match(request: Request, console: Console) -> int:
+    """Write the table and its pictures; returns how many places were found."""
+    voxels, voxel_size = request.opened()
+    template = _template(request.template, voxel_size)
+    near = None if request.near is None else _places(request.near, request.tomogram, voxels.shape, voxel_size)
+    with console.counted("Matching") as progress:
+        found = picking.match(
+            voxels,
+            voxel_size,
+            template,
+            request.count,
+            step_in_degrees=request.step_in_degrees,
+            tilt_limit_in_degrees=request.tilt_limit_in_degrees,
+            contrast=request.contrast,
+            low_pass_in_angstroms=request.low_pass_in_angstroms,
+            near=near,
+            min_distance_in_angstroms=request.min_distance_in_angstroms,
+            device=request.device,
+            progress=progress,
+        )
+    request.write(found, voxels, voxel_size, 2 * radius_in_angstroms(template))
+    return len(found)
+
+
+def _template(path: Path, voxel_size_in_angstroms: float) -> Density:
+    """A density map, or the potential of a structure on a grid half as fine as the tomogram's voxels."""
+    if path.name.lower().endswith(structure.SUFFIXES):
+        return potential(structure.read(path), voxel_size_in_angstroms / 2)
+    found = read_map(path)
+    return Density(found.name, found.voxels.clip(0), found.voxel_size_in_angstroms)
+
+
+def _places(path: Path, tomogram: Path, shape: tuple[int, ...], voxel_size: float) -> npt.NDArray[np.float64]:
+    """(z, y, x) of a table's rows for a tomogram in its voxels, (n, 3); raises BenchError where there is none."""
+    table = tables.read(path)
+    which = np.array([i for i, name in enumerate(table.rows["tomogram"]) if file_of(name, [tomogram])], dtype=int)
+    if not len(which):
+        raise BenchError(f"{path}: no row for a tomogram like {tomogram.name}; name the file like the tomogram")
+    return table.places(which, shape, voxel_size)

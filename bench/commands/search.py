@@ -1,0 +1,39 @@
+"""What `bench data pick` and `match` have in common: a tomogram to search, and a table of places with pictures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from bench.commands import pictures
+from bench.extraction import known_voxel_size
+from bench.files import tables, volume
+from bench.files.volume import AnyArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """The options that both have."""
+
+    tomogram: Path
+    out: Path
+    count: int
+    min_distance_in_angstroms: float = 0.0  # 0: the search's own
+    contrast: str = "dark"
+    tomogram_voxel_size_in_angstroms: float = 0.0  # 0: the header's
+    device: str = "cpu"
+
+    def opened(self) -> tuple[AnyArray, float]:
+        """Voxels (d, h, w) and their size in Å; raises BenchError where that is not known, or `out` cannot be."""
+        tables.check_writable(self.out)
+        voxels, voxel_size = volume.mapped(self.tomogram, self.tomogram_voxel_size_in_angstroms)
+        return voxels, known_voxel_size(voxel_size)
+
+    def write(self, found: pd.DataFrame, voxels: AnyArray, voxel_size: float, diameter_in_angstroms: float) -> None:
+        """The places of particles of a diameter, best first: the table, a marked slice, numbered boxes."""
+        tables.write(self.out, found.assign(tomogram=volume.stem(self.tomogram)), voxel_size)
+        places, title = found[["z", "y", "x"]].to_numpy(float), f"{len(found)} picks in {self.tomogram.name}"
+        radius = diameter_in_angstroms / voxel_size / 2
+        pictures.numbered_places(voxels, places, radius, self.contrast, title, self.out)
