@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.base.errors import BenchError
 from bench.base.parameters import parameter
 from bench.files import volume
-from bench.simulation import Density, Imaging, Plan, Simulation, common_extent, plan
+from bench.simulation import Imaging, Plan, Simulation, common_extent, plan, read_map
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,8 @@ class Maps(Simulation):
         """Read the maps."""
         densities = []
         for path in self.sources():
-            voxels, voxel_size = volume.read(path)
-            if voxel_size <= 0:
-                raise BenchError(f"{path}: the header gives no voxel size; write it into the header")
-            density = (voxels - self.threshold).clip(0)
+            found = read_map(path)
+            density = (found.voxels - self.threshold).clip(0)
             if not density.any():
                 raise BenchError(f"{path}: no density above {self.threshold:g}; invert it, or set maps.threshold lower")
             inner = density[2:-2, 2:-2, 2:-2].sum(dtype=float)
@@ -43,7 +41,7 @@ class Maps(Simulation):
                     f"{path}: more than a tenth of the density lies at the edge of the map; "
                     f"set --set maps.threshold=LEVEL (its contour level), or mask it"
                 )
-            densities.append(Density(volume.stem(path), density, voxel_size))
+            densities.append(replace(found, voxels=density))
         title = f"maps {self.box}³ SNR {self.snr:g}"
         extent = common_extent(densities)
         return plan(densities, Imaging(snr=self.snr), self.box, self.per_class, extent, self.seed, title)

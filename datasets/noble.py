@@ -79,9 +79,10 @@ class Noble(Dataset):
             voxel_size_in_angstroms=parts[0][1],
             title=f"Noble {BOX}³",
             tomogram_ids=np.concatenate([ids for _, _, ids in parts if ids is not None]) if known else None,
+            grey_scale="each box",
         )
 
-    def _read(self, folder: Path) -> tuple[np.ndarray, float, StrArray | None]:
+    def _read(self, folder: Path) -> tuple[np.ndarray, float | None, StrArray | None]:
         if _holds(folder) == SET:
             made = Subtomograms.open(folder)
             if len(made.class_names) > 1:

@@ -204,21 +204,22 @@ def test_real_ribosomes_are_dark_and_centred(bench: Bench, tmp_path: Path) -> No
 
 def test_cutting_needs_the_voxel_size_that_it_changes() -> None:
     with pytest.raises(BenchError, match="tomogram-voxel-size"):
-        Cutting(voxel_size_in_angstroms=10).ratio(0)
+        Cutting(voxel_size_in_angstroms=10).ratio(None)
 
 
+@pytest.mark.parametrize("value", [-1.0, 0.0, float("nan"), float("inf")])
 @pytest.mark.parametrize(
     "setting",
-    [
-        "voxel_size_in_angstroms",
-        "tomogram_voxel_size_in_angstroms",
-        "coordinates_voxel_size_in_angstroms",
-        "background",
-    ],
+    ["voxel_size_in_angstroms", "tomogram_voxel_size_in_angstroms", "coordinates_voxel_size_in_angstroms"],
 )
-def test_cutting_refuses_what_is_below_zero(setting: str) -> None:
-    with pytest.raises(BenchError, match=f"--{setting.replace('_', '-')} -1: must not be negative"):
-        Cutting(**{setting: -1})
+def test_a_voxel_size_that_is_given_is_above_zero(setting: str, value: float) -> None:
+    with pytest.raises(BenchError, match=f"--{setting.replace('_', '-')} {value:g}: must be above 0"):
+        Cutting(**{setting: value})
+
+
+def test_no_background_is_cut_by_a_negative_number() -> None:
+    with pytest.raises(BenchError, match="--background -1: must not be negative"):
+        Cutting(background=-1)
 
 
 def test_pick_match_extract_by_hand(bench: Bench, tmp_path: Path, rng: np.random.Generator) -> None:
@@ -248,6 +249,9 @@ def test_pick_match_extract_by_hand(bench: Bench, tmp_path: Path, rng: np.random
     for wrong in (
         [*picked, "--out", tmp_path / "picks.star"],  # exists
         [*picked, "--out", tmp_path / "picks.doc"],
+        [*picked, "--min-distance-in-angstroms", 0, "--out", tmp_path / "a.star"],
+        [*picked, "--tomogram-voxel-size-in-angstroms", 0, "--out", tmp_path / "a.star"],
+        [*matched, "--low-pass-in-angstroms", -1, "--out", tmp_path / "a.star"],
         [*picked, "--contrast", "grey", "--out", tmp_path / "a.star"],
         ["data", "pick", tmp_path / "tomo.mrc", "--diameter-in-angstroms", 9000, "--out", tmp_path / "a.star"],
         ["data", "pick", tmp_path / "no.mrc", "--diameter-in-angstroms", 90, "--out", tmp_path / "a.star"],

@@ -10,14 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import starfile
-import torch
 from conftest import Bench
 from scipy import special
 
 from bench.base.errors import BenchError
 from bench.data.subtomograms import Subtomograms
 from bench.files import volume
-from bench.learning.feed import Feed
 from bench.trials import predictor as predictors
 from bench.trials.metrics import calibration_error, temperature
 from bench.trials.prepare import split_of
@@ -166,15 +164,50 @@ def test_star_in_star_out(bench: Bench, tmp_path: Path, rng: np.random.Generator
     assert boxes["predicted_class"].tolist() == said[:6].tolist()
 
 
-def test_boxes_on_another_scale_are_classified_alike(
-    make_trial: MakeTrial,
-    runtime: Runtime,
-    tiny_folder: Path,
-    store: Store,
+def _named_again(bench: Bench, runs: Path, boxes: Path, voxels: np.ndarray, size: float | None, *more: str) -> str:
+    """Predict on boxes that are written one by one; returns what was printed, beside `boxes` lies the answer."""
+    boxes.mkdir()
+    for i, box in enumerate(voxels):
+        volume.write(boxes / f"{i:05d}.mrc", box, size)
+    code, out, err = bench("predict", runs, "--table", boxes, "--out", boxes.with_suffix(".csv"), *more)
+    assert (code, err) == (0, "")
+    return out
+
+
+RUN = ["--methods", "supervised", "--fractions", 60, "--seeds", 1, "--epochs", 12, "--backend", "serial"]
+
+
+@pytest.mark.parametrize("grey_scale", ["each box", "as read"])
+def test_the_command_says_of_the_test_set_what_the_trial_did(
+    grey_scale: str, bench: Bench, tmp_path: Path, tiny: Subtomograms
 ) -> None:
-    predictor = predictors.load(store, _trained(store, make_trial(), runtime, tiny_folder))
-    boxes = np.random.default_rng(0).normal(size=(4, 8, 8, 8)).astype(np.float32)
-    elsewhere = replace(predictor, fitted=replace(predictor.fitted, mean=100.0, std=7.0))
-    there, here = elsewhere.classify(elsewhere.feed(boxes * 7 + 100)), predictor.classify(Feed(torch.from_numpy(boxes)))
-    assert [p.name for p in there] == [p.name for p in here]
-    assert [p.probability for p in there] == pytest.approx([p.probability for p in here], abs=1e-4)
+    """A folder's boxes differ in mean and contrast, from class to class too: that takes part, here and there."""
+    raw, runs = np.array(tiny.volumes), tmp_path / "runs"
+    if grey_scale == "each box":
+        data, contrast = ["--set", "phantoms.box=8", "--set", "phantoms.per_class=30"], ["--contrast", "bright"]
+    else:
+        brightness = tiny.labels + np.random.default_rng(1).normal(0, 0.5, len(raw))
+        raw = (100 + 7 * (brightness / 4 + (1 + brightness / 8) * raw.T)).T.astype(np.float32)
+        for i, label in enumerate(tiny.labels):
+            (tmp_path / f"data/{label}").mkdir(parents=True, exist_ok=True)
+            volume.write(tmp_path / f"data/{label}/{i:03d}.mrc", raw[i], tiny.voxel_size_in_angstroms)
+        data, contrast = ["--dataset", "folder", "--data", tmp_path / "data"], []
+    assert bench("run", *data, *RUN, "--out", runs)[0] == 0
+    (record,) = Store(runs).records()
+    (made,) = runs.glob("cache/data-*/meta.json")
+    used = Subtomograms.open(made.parent)
+    assert (used.grey_scale, np.array_equal(used.volumes, raw)) == (grey_scale, True)
+    test = split_of(record.trial, used).test
+    size = used.voxel_size_in_angstroms
+    out = _named_again(bench, runs, tmp_path / "boxes", raw[test], size, *contrast)
+    assert "Careful" not in out
+    said = pd.read_csv(tmp_path / "boxes.csv", dtype=str)["predicted_class"].tolist()
+    confusion = np.zeros((8, 8), dtype=int)
+    np.add.at(confusion, (used.labels[test], [used.class_names.index(name) for name in said]), 1)
+    assert confusion.tolist() == [list(row) for row in record.result.confusion]
+    assert len(set(said)) > 3
+    assert ("--contrast takes no part" in out) == (grey_scale == "as read")
+    # on another scale: brought to it, or told
+    out = _named_again(bench, runs, tmp_path / "far", 3 * raw[test] - 20, size, *contrast)
+    same = pd.read_csv(tmp_path / "far.csv", dtype=str)["predicted_class"].tolist() == said
+    assert (same, "Careful: grey values of" in out) == ((True, False) if grey_scale == "each box" else (False, True))

@@ -160,7 +160,8 @@ def test_em_is_read_in_either_byte_order(tmp_path: Path, kind: int, order: str, 
     assert np.array_equal(read.voxels, voxels.astype(np.float32))
     assert np.array_equal(mapped.voxels, voxels)
     assert isinstance(mapped.voxels, np.memmap) != packed
-    assert read.voxel_size_in_angstroms == mapped.voxel_size_in_angstroms == 0.0
+    assert read.voxel_size_in_angstroms is None
+    assert mapped.voxel_size_in_angstroms is None
 
 
 @pytest.mark.parametrize(
@@ -221,13 +222,13 @@ NAN, INF = float("nan"), float("inf")
         ((5, 4, 3), (50, 40, 30), 10.0),
         ((5, 4, 3), (50, 40, 30.2), np.float32(30.2) / 3),  # rounding of the cell: z's
         ((10, 8, 6), (50, 40, 30), 5.0),  # a part of the cell
-        ((5, 4, 3), (0, 0, 0), 0.0),
-        ((0, 0, 0), (50, 40, 30), 0.0),
-        ((-5, -4, -3), (50, 40, 30), 0.0),
-        ((5, 4, 3), (NAN, INF, -INF), 0.0),
-        ((5, 4, 3), (-50, -40, -30), 0.0),
-        ((5, 4, 3), (1e30, 1e30, 1e30), 0.0),
-        ((5, 4, 3), (1e-30, 1e-30, 1e-30), 0.0),
+        ((5, 4, 3), (0, 0, 0), None),
+        ((0, 0, 0), (50, 40, 30), None),
+        ((-5, -4, -3), (50, 40, 30), None),
+        ((5, 4, 3), (NAN, INF, -INF), None),
+        ((5, 4, 3), (-50, -40, -30), None),
+        ((5, 4, 3), (1e30, 1e30, 1e30), None),
+        ((5, 4, 3), (1e-30, 1e-30, 1e-30), None),
         ((5, 4, 1), (50, 40, 1000), 10.0),  # an image stack's mz
         ((5, 4, 3), (50, 40, NAN), 10.0),
         ((5, 4, 3), (50, 40, 0), 10.0),
@@ -235,15 +236,15 @@ NAN, INF = float("nan"), float("inf")
         ((5, 4, 300), (50, 40, 3), 10.0),
         ((5, 4, 3), (50, 40, 150), 10.0),
         ((5, 4, 3), (0, 0, 30), 10.0),
-        ((5, 4, 3), (5, 400, 30), 0.0),  # nobody could tell which is right
+        ((5, 4, 3), (5, 400, 30), None),  # nobody could tell which is right
     ],
 )
 def test_voxel_size_is_the_cells_part_where_that_makes_sense(
-    tmp_path: Path, m: tuple[int, ...], cell: tuple[float, ...], expected: float
+    tmp_path: Path, m: tuple[int, ...], cell: tuple[float, ...], expected: float | None
 ) -> None:
     (tmp_path / "a.mrc").write_bytes(_mrc(_numbers("f4"), 2, m=m, cell=cell))
     for read in (volume.read, volume.mapped):
-        assert read(tmp_path / "a.mrc").voxel_size_in_angstroms == pytest.approx(expected, rel=1e-6)
+        assert read(tmp_path / "a.mrc").voxel_size_in_angstroms == pytest.approx(expected)
         assert read(tmp_path / "a.mrc", 3.5).voxel_size_in_angstroms == 3.5
 
 
@@ -252,6 +253,13 @@ def test_voxels_that_are_not_cubic_need_a_voxel_size_by_hand(tmp_path: Path, cel
     (tmp_path / "a.mrc").write_bytes(_mrc(_numbers("f4"), 2, cell=cell))
     assert "not cubic" in _refusal(tmp_path / "a.mrc")
     assert volume.read(tmp_path / "a.mrc", 10.0).voxel_size_in_angstroms == 10.0
+
+
+def test_an_unknown_voxel_size_is_zero_in_the_header_and_stays_unknown(tmp_path: Path) -> None:
+    volume.write(tmp_path / "a.mrc", _numbers("i1"), None)
+    with mrcfile.open(tmp_path / "a.mrc") as handle:
+        assert handle.voxel_size.x == 0
+    assert volume.read(tmp_path / "a.mrc").voxel_size_in_angstroms is None
 
 
 def test_voxel_size_is_mrcfiles_to_the_last_bit(tmp_path: Path) -> None:
@@ -380,13 +388,14 @@ def test_tiff_pages_are_sections(tmp_path: Path, kind: str, layout: str, big: bo
     assert np.array_equal(mapped.voxels, voxels)
     assert mapped.voxels.dtype.newbyteorder("=") == voxels.dtype
     assert isinstance(mapped.voxels, np.memmap) == (layout not in ("pages", "deflate"))
-    assert read.voxel_size_in_angstroms == 0.0
+    assert read.voxel_size_in_angstroms is None
 
 
 @pytest.mark.parametrize(
-    ("unit", "edge", "expected"), [("nm", 1.5, 15), ("um", 0.002, 20), ("angstrom", 7, 7), ("inch", 1, 0), ("", 1, 0)]
+    ("unit", "edge", "expected"),
+    [("nm", 1.5, 15), ("um", 0.002, 20), ("angstrom", 7, 7), ("inch", 1, None), ("", 1, None)],
 )
-def test_imagejs_spacing_is_the_voxel_size(tmp_path: Path, unit: str, edge: float, expected: float) -> None:
+def test_imagejs_spacing_is_the_voxel_size(tmp_path: Path, unit: str, edge: float, expected: float | None) -> None:
     tifffile.imwrite(
         tmp_path / "a.tif",
         _numbers("f4"),
@@ -394,15 +403,15 @@ def test_imagejs_spacing_is_the_voxel_size(tmp_path: Path, unit: str, edge: floa
         resolution=(1 / edge, 1 / edge),
         metadata={"spacing": edge, "unit": unit},
     )
-    assert volume.read(tmp_path / "a.tif").voxel_size_in_angstroms == pytest.approx(expected, rel=1e-6)
+    assert volume.read(tmp_path / "a.tif").voxel_size_in_angstroms == pytest.approx(expected)
 
 
-@pytest.mark.parametrize(("unit", "expected"), [("nm", 15), ("Å", 1.5), ("µm", 15_000), ("pixel", 0)])
-def test_omes_physical_size_is_the_voxel_size(tmp_path: Path, unit: str, expected: float) -> None:
+@pytest.mark.parametrize(("unit", "expected"), [("nm", 15), ("Å", 1.5), ("µm", None), ("pixel", None)])
+def test_omes_physical_size_is_the_voxel_size(tmp_path: Path, unit: str, expected: float | None) -> None:
     notes = {f"PhysicalSize{axis}{end}": value for axis in "XYZ" for end, value in (("", 1.5), ("Unit", unit))}
     tifffile.imwrite(tmp_path / "a.ome.tif", _numbers("f4"), metadata={"axes": "ZYX", **notes})
     read = volume.mapped(tmp_path / "a.ome.tif")
-    assert read.voxel_size_in_angstroms == (expected if expected < 10_000 else 0.0)
+    assert read.voxel_size_in_angstroms == expected
     assert np.array_equal(read.voxels, _numbers("f4"))
 
 

@@ -146,7 +146,7 @@ def _peak_of_reading(path: Path) -> int:
             said = ""
             assert voxels.ndim == 3
             assert min(voxels.shape) > 0
-            assert 0 <= voxel_size < 1e5
+            assert voxel_size is None or 0 < voxel_size < 1e5
             assert read is volume.mapped or voxels.dtype == np.float32
             assert read is volume.mapped or np.isfinite(voxels).all()
         finally:

@@ -57,7 +57,7 @@ def data() -> None:
     help="A tomogram (MRC, EM, TIFF), or a folder of them, called as in the table.",
 )
 @click.option("--box", default=32, show_default=True, metavar="N", help="Voxels along an edge; 28 as in the paper.")
-@click.option("--voxel-size-in-angstroms", default=0.0, metavar="Å", help="Of the boxes.  [default: the tomogram's]")
+@click.option("--voxel-size-in-angstroms", type=float, metavar="Å", help="Of the boxes.  [default: the tomogram's]")
 @CONTRAST
 @click.option(
     "--background", default=0, metavar="N", help="Also cut N boxes beside the particles, as a class.  [default: none]"
@@ -103,7 +103,7 @@ def extract(
 @click.argument("tomogram", type=PATH)
 @click.option("--diameter-in-angstroms", type=float, required=True, metavar="Å", help="Of the particles.")
 @COUNT
-@click.option("--min-distance-in-angstroms", default=0.0, metavar="Å", help="[default: 3/4 of the diameter]")
+@click.option("--min-distance-in-angstroms", type=float, metavar="Å", help="[default: 3/4 of the diameter]")
 @CONTRAST
 @TOMOGRAM_VOXEL_SIZE
 @DEVICE
@@ -129,8 +129,8 @@ def pick(**options: Any) -> None:
 @COUNT
 @click.option("--step-in-degrees", default=15.0, show_default=True, help="Between neighbouring rotations.")
 @click.option("--tilt-limit-in-degrees", default=60.0, show_default=True, help="The missing wedge; 90: none.")
-@click.option("--low-pass-in-angstroms", default=0.0, metavar="Å", help="Of template.  [default: the voxels' Nyquist]")
-@click.option("--min-distance-in-angstroms", default=0.0, metavar="Å", help="[default: the template's radius]")
+@click.option("--low-pass-in-angstroms", type=float, metavar="Å", help="Of template.  [default: the voxels' Nyquist]")
+@click.option("--min-distance-in-angstroms", type=float, metavar="Å", help="[default: the template's radius]")
 @CONTRAST
 @TOMOGRAM_VOXEL_SIZE
 @DEVICE
@@ -163,8 +163,8 @@ def inspect(dataset: str, folder: Path | None, out: Path) -> None:
 
     console = Console()
     done = inspect(dataset, folder, out, console)
-    sides, size = "×".join(map(str, done.made.volumes.shape[1:])), done.made.voxel_size_in_angstroms
-    console.say(f"{done.made.title}: {len(done.made.labels)} boxes of {sides} voxels of {size:.4g} Å")
+    made, sides = done.made, "×".join(map(str, done.made.volumes.shape[1:]))
+    console.say(f"{made.title}: {len(made.labels)} boxes of {sides} voxels of {made.voxel_size}")
     split_by = "tomogram" if done.tomograms > 1 else "particle"
     console.say(f"{done.tomograms} tomogram(s); the test split goes by {split_by}")
     for name, n, ratio in done.classes:

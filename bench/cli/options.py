@@ -15,10 +15,10 @@ CONTRAST = click.option(
     "--contrast", default="dark", show_default=True, help="Of particles in the tomogram: dark or bright."
 )
 TOMOGRAM_VOXEL_SIZE = click.option(
-    "--tomogram-voxel-size-in-angstroms", default=0.0, metavar="Å", help="Where the header is wrong."
+    "--tomogram-voxel-size-in-angstroms", type=float, metavar="Å", help="Where the header is wrong."
 )
 COORDINATES_VOXEL_SIZE = click.option(
-    "--coordinates-voxel-size-in-angstroms", default=0.0, metavar="Å", help="Where the table counts in other voxels."
+    "--coordinates-voxel-size-in-angstroms", type=float, metavar="Å", help="Where the table counts in other voxels."
 )
 COUNT = click.option("--count", default=1000, show_default=True, metavar="N", help="The best so many.")
 DEVICE = click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")

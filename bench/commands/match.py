@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy.typing as npt
 from bench import picking
 from bench.base.console import Console
 from bench.base.errors import BenchError
+from bench.base.units import check_positive
 from bench.commands.search import Search
 from bench.extraction import file_of
 from bench.files import tables
@@ -26,7 +27,11 @@ class Request(Search):
     near: Path | None = None
     step_in_degrees: float = 15.0
     tilt_limit_in_degrees: float = 60.0
-    low_pass_in_angstroms: float = 0.0  # 0: the voxels' Nyquist
+    low_pass_in_angstroms: float | None = None  # None: the voxels' Nyquist
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_positive("low_pass_in_angstroms", self.low_pass_in_angstroms)
 
 
 def match(request: Request, console: Console) -> int:
@@ -58,7 +63,7 @@ def _template(path: Path, voxel_size_in_angstroms: float) -> Density:
     if path.name.lower().endswith(structure.SUFFIXES):
         return potential(structure.read(path), voxel_size_in_angstroms / 2)
     found = read_map(path)
-    return Density(found.name, found.voxels.clip(0), found.voxel_size_in_angstroms)
+    return replace(found, voxels=found.voxels.clip(0))
 
 
 def _places(path: Path, tomogram: Path, shape: tuple[int, ...], voxel_size: float) -> npt.NDArray[np.float64]:

@@ -23,15 +23,15 @@ def some_boxes(made: Subtomograms, path: Path) -> None:
     for name, which in made.by_class()[:SHOWN_CLASSES]:
         shown = which[np.linspace(0, len(which) - 1, SHOWN_BOXES).astype(int)]
         rows.append((f"{name} ({len(which)})", [np.array(made.volumes[i]) for i in shown]))
-    sheets.slices(rows, [""] * SHOWN_BOXES, f"{made.title}, {made.voxel_size_in_angstroms:.4g} Å a voxel", path)
+    sheets.slices(rows, [""] * SHOWN_BOXES, f"{made.title}, voxels of {made.voxel_size}", path)
 
 
 def mean_boxes(made: Subtomograms, contrast: str, path: Path) -> None:
     """The mean box of each class, in the contrast of the tomogram."""
     sign = 1 if contrast == "bright" else -1
     rows = [(f"{name} ({len(which)})", [sign * made.mean(which)]) for name, which in made.by_class()[:SHOWN_CLASSES]]
-    size = f"{made.voxel_size_in_angstroms:.4g} Å a voxel"
-    sheets.slices(rows, ["mean box"], f"{made.title}, {size}, contrast of the tomogram", path)
+    title = f"{made.title}, voxels of {made.voxel_size}, contrast of the tomogram"
+    sheets.slices(rows, ["mean box"], title, path)
 
 
 def numbered_places(

@@ -13,7 +13,6 @@ import numpy as np
 from bench.base.console import Console
 from bench.base.errors import BenchError
 from bench.base.files import check_new, write_atomically
-from bench.base.progress import Progress
 from bench.extraction import Cutting, Tomograms, cut_out, read_tables
 from bench.files.tables import NONE, ParticleTable, Prediction
 from bench.trials import predictor as predictors
@@ -36,8 +35,8 @@ class Request:
     seed: int | None = None
     protocol: str | None = None
     contrast: str = "dark"
-    tomogram_voxel_size_in_angstroms: float = 0.0
-    coordinates_voxel_size_in_angstroms: float = 0.0
+    tomogram_voxel_size_in_angstroms: float | None = None
+    coordinates_voxel_size_in_angstroms: float | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +60,7 @@ def predict(request: Request, console: Console) -> Predicted:
     cutting = Cutting(
         box=predictor.fitted.box,
         voxel_size_in_angstroms=predictor.fitted.voxel_size_in_angstroms,
+        grey_scale=predictor.fitted.grey_scale,
         contrast=request.contrast,
         tomogram_voxel_size_in_angstroms=request.tomogram_voxel_size_in_angstroms,
         coordinates_voxel_size_in_angstroms=request.coordinates_voxel_size_in_angstroms,
@@ -68,23 +68,27 @@ def predict(request: Request, console: Console) -> Predicted:
     tomograms = Tomograms.find(request.tomograms, cutting.tomogram_voxel_size_in_angstroms)
     if remark := tomograms.assumed([table]):
         console.say(f"Careful: {remark}")
-    with console.counted("Cutting and naming") as progress:
-        said = _rows(predictor, table, tomograms, cutting, progress)
+    if predictor.fitted.grey_scale == "as read":
+        console.say("Boxes keep their grey values, as those of the training set did; --contrast takes no part")
+    said = _rows(predictor, table, tomograms, cutting, console)
     _write(table, said, request.out)
     names = [prediction.name for prediction in said]
     return Predicted({name: names.count(name) for name in dict.fromkeys(names)}, predictor.fitted.validation_labels)
 
 
 def _rows(
-    predictor: Predictor, table: ParticleTable, tomograms: Tomograms, cutting: Cutting, progress: Progress
+    predictor: Predictor, table: ParticleTable, tomograms: Tomograms, cutting: Cutting, console: Console
 ) -> list[Prediction]:
     """A prediction for each row of a table, NOTHING where it gives no box."""
     said = [NOTHING] * len(table)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "volumes.npy"
-        cut = cut_out([table], tomograms, cutting, path, repeats=True, progress=progress)
+        with console.counted("Cutting and naming") as progress:
+            cut = cut_out([table], tomograms, cutting, path, repeats=True, progress=progress)
         if len(cut.kept):
             boxes = np.load(path, mmap_mode="r")
+            if remark := predictor.remark(boxes):
+                console.say(f"Careful: {remark}")
             for row, prediction in zip(cut.kept["row"], predictor.classify(predictor.feed(boxes))):
                 said[row] = prediction
     return said

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from bench.base.units import check_positive
 from bench.commands import pictures
 from bench.extraction import known_voxel_size
 from bench.files import tables, volume
@@ -20,10 +21,14 @@ class Search:
     tomogram: Path
     out: Path
     count: int
-    min_distance_in_angstroms: float = 0.0  # 0: the search's own
+    min_distance_in_angstroms: float | None = None  # None: the search's own
     contrast: str = "dark"
-    tomogram_voxel_size_in_angstroms: float = 0.0  # 0: the header's
+    tomogram_voxel_size_in_angstroms: float | None = None  # None: the header's
     device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        for name in ("min_distance_in_angstroms", "tomogram_voxel_size_in_angstroms"):
+            check_positive(name, getattr(self, name))
 
     def opened(self) -> tuple[AnyArray, float]:
         """Voxels (d, h, w) and their size in Å; raises BenchError where that is not known, or `out` cannot be."""

@@ -15,6 +15,7 @@ import pandas as pd
 from bench import registry
 from bench.base.cache import Cache
 from bench.base.console import Console
+from bench.base.errors import BenchError
 from bench.base.progress import Progress, silent
 from bench.commands.folder import claim
 from bench.data.subtomograms import Subtomograms
@@ -89,6 +90,8 @@ def _boxes(made: Subtomograms, out: Path, progress: Progress = silent) -> list[P
 def _star(imaging: Imaging, made: Subtomograms, truth: pd.DataFrame, paths: list[Path], path: Path) -> None:
     """A particle table as RELION ≥ 3.1 writes it: origins move the particle back to the centre of its box."""
     voxel_size = made.voxel_size_in_angstroms
+    if voxel_size is None:
+        raise BenchError(f"{path}: not written, the set does not say its voxel size; simulate it again")
     optics = {
         "rlnOpticsGroup": 1,
         "rlnOpticsGroupName": "simulated",

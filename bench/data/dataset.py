@@ -20,7 +20,7 @@ from bench.data.subtomograms import Subtomograms
 from bench.files import volume
 
 
-def read_boxes(paths: list[Path], progress: Progress = silent) -> tuple[FloatArray, float]:
+def read_boxes(paths: list[Path], progress: Progress = silent) -> tuple[FloatArray, float | None]:
     """Boxes of one shape, (n, d, h, w), and the first one's voxel size in Å; raises BenchError where shapes differ."""
     first = volume.read(paths[0])
     volumes = np.empty((len(paths), *first.voxels.shape), dtype=np.float32)

@@ -7,12 +7,16 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 
 from bench.base.arrays import UNLABELLED, FloatArray, IntArray, StrArray
 from bench.base.errors import BenchError
 from bench.base.files import write_atomically
+from bench.base.units import in_angstroms
+
+GreyScale = Literal["each box", "as read"]  # each box of mean 0 and variance 1, or as it lies in its file
 
 
 @dataclass(frozen=True)
@@ -25,9 +29,10 @@ class Subtomograms:
     volumes: FloatArray  # (n, d, h, w)
     labels: IntArray  # (n,), index into class_names; UNLABELLED where nobody knows
     class_names: tuple[str, ...]
-    voxel_size_in_angstroms: float
+    voxel_size_in_angstroms: float | None  # None: unknown
     title: str  # the name that tables print, with what tells it from its kin: "phantoms 16³"
     tomogram_ids: StrArray | None = None  # (n,)
+    grey_scale: GreyScale = "as read"  # what `bench predict` brings other boxes to
 
     def __post_init__(self) -> None:
         n = len(self.volumes)
@@ -38,9 +43,16 @@ class Subtomograms:
             raise BenchError(f"{self.title}: {self.volumes.shape} volumes do not fit {self.labels.shape} labels")
         if self.tomogram_ids is not None and len(self.tomogram_ids) != n:
             raise BenchError(f"{self.title}: {len(self.tomogram_ids)} tomogram ids for {n} volumes")
+        if self.grey_scale not in get_args(GreyScale):
+            raise BenchError(f"{self.title}: grey scale '{self.grey_scale}'; known: {', '.join(get_args(GreyScale))}")
         counts = self.counts()
         if len(counts) > len(self.class_names) or not counts.all():
             raise BenchError(f"{self.title}: a class without volumes, or a label without a name: counts {counts}")
+
+    @property
+    def voxel_size(self) -> str:
+        """For a person: "13.3 Å", or "unknown size"."""
+        return in_angstroms(self.voxel_size_in_angstroms)
 
     def counts(self) -> IntArray:
         """Labelled volumes of each class."""
@@ -97,6 +109,7 @@ class Subtomograms:
             "voxel_size_in_angstroms": self.voxel_size_in_angstroms,
             "title": self.title,
             "tomogram_ids": None if self.tomogram_ids is None else self.tomogram_ids.tolist(),
+            "grey_scale": self.grey_scale,
             "fingerprint": self.fingerprint(),
         }
         write_atomically(folder / "meta.json", json.dumps(meta))
@@ -120,6 +133,7 @@ class Subtomograms:
                 voxel_size_in_angstroms=meta["voxel_size_in_angstroms"],
                 title=meta["title"],
                 tomogram_ids=None if ids is None else np.array(ids, dtype=np.str_),
+                grey_scale=meta["grey_scale"],
             )
         except (ValueError, KeyError, TypeError, EOFError) as error:
             raise BenchError(f"{folder}: the set is damaged ({error}); delete that folder and make it again") from error

@@ -14,6 +14,7 @@ import pandas as pd
 from bench.base.arrays import UNLABELLED, FloatArray, IntArray
 from bench.base.errors import BenchError
 from bench.base.progress import Progress, silent
+from bench.base.units import in_angstroms
 from bench.data.subtomograms import Subtomograms
 from bench.extraction.background import beside
 from bench.extraction.crop import Array, cut, inside, normalised
@@ -29,7 +30,7 @@ class Cut:
 
     kept: pd.DataFrame  # a row a box, in their order
     dropped: pd.DataFrame  # every other row of the tables, with the reason
-    voxel_size_in_angstroms: float  # of the boxes
+    voxel_size_in_angstroms: float | None  # of the boxes
 
 
 def cut_out(
@@ -41,7 +42,7 @@ def cut_out(
     repeats: bool = False,
     progress: Progress = silent,
 ) -> Cut:
-    """Cut and normalise the boxes of some tables into `path` (.npy, float32, (n, d, h, w)).
+    """Cut the boxes of some tables, on the grey scale of `cutting`, into `path` (.npy, float32, (n, d, h, w)).
 
     repeats: whether a row whose voxels an earlier one has gets a box all the same.
     Raises BenchError where no row has a place for a box.
@@ -64,22 +65,24 @@ def cut_out(
 
 def _cut_all(
     wanted: pd.DataFrame, tomograms: Tomograms, cutting: Cutting, path: Path, progress: Progress
-) -> tuple[npt.NDArray[np.bool_], float]:
+) -> tuple[npt.NDArray[np.bool_], float | None]:
     """Cut a box a site into `path`; returns which sites gave one, and the voxel size in Å.
 
     A site without coordinates is the middle of its file. One whose box is blank or holds NaN gives none.
     """
     n, box = len(wanted), cutting.box
-    good, size = np.zeros(n, dtype=bool), 0.0
+    good, size = np.zeros(n, dtype=bool), cutting.voxel_size_in_angstroms
     with path.open("wb") as handle:
         _head(handle, n, box)
         for i, (file, place) in enumerate(zip(wanted["file"], wanted[["z", "y", "x"]].to_numpy(float))):
             cube, own = _cut_one(Path(file), place, tomograms, cutting)
-            if i and not cutting.voxel_size_in_angstroms and abs(own - size) > 0.01 * size:
-                raise BenchError(
-                    f"{file}: voxels of {own:g} Å, in other files {size:g} Å; add --voxel-size-in-angstroms"
-                )
-            size = cutting.voxel_size_in_angstroms or own
+            if cutting.voxel_size_in_angstroms is None:
+                if i and not _alike(own, size):
+                    raise BenchError(
+                        f"{file}: voxels of {in_angstroms(own)}, in other files {in_angstroms(size)}; "
+                        "bring them to one (bench data extract --voxel-size-in-angstroms)"
+                    )
+                size = own
             if cube is not None:
                 handle.write(cube.tobytes())
                 good[i] = True
@@ -89,7 +92,9 @@ def _cut_all(
     return good, size
 
 
-def _cut_one(file: Path, place: Array, tomograms: Tomograms, cutting: Cutting) -> tuple[FloatArray | None, float]:
+def _cut_one(
+    file: Path, place: Array, tomograms: Tomograms, cutting: Cutting
+) -> tuple[FloatArray | None, float | None]:
     """The box at a place, or in the middle of a file where it is NaN; and the file's voxel size in Å."""
     voxels, voxel_size = tomograms.mapped(file)
     ratio, box = cutting.ratio(voxel_size), cutting.box
@@ -97,7 +102,14 @@ def _cut_one(file: Path, place: Array, tomograms: Tomograms, cutting: Cutting) -
     if not inside(centre[None], voxels.shape, box, ratio)[0]:
         sides = "×".join(map(str, voxels.shape))
         raise BenchError(f"{file}: {sides} voxels are too few for a box of {box}; choose a smaller --box")
-    return normalised(cut(voxels, centre, box, ratio), cutting.contrast), voxel_size
+    cube = cut(voxels, centre, box, ratio)
+    scaled = normalised(cube, cutting.contrast)
+    return (cube if cutting.grey_scale == "as read" and scaled is not None else scaled), voxel_size
+
+
+def _alike(own: float | None, other: float | None) -> bool:
+    """Whether two voxel sizes are the same, or both unknown."""
+    return own == other or (own is not None and other is not None and abs(own - other) <= 0.01 * other)
 
 
 def _head(handle: IO[bytes], n: int, box: int) -> None:
@@ -124,4 +136,5 @@ def as_subtomograms(path: Path, made: Cut, title: str) -> Subtomograms:
         voxel_size_in_angstroms=made.voxel_size_in_angstroms,
         title=title,
         tomogram_ids=tomograms if (tomograms != "").any() else None,
+        grey_scale="each box",
     )

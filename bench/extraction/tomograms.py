@@ -18,12 +18,12 @@ class Grid(NamedTuple):
     """What is known of a tomogram without its voxels."""
 
     shape: tuple[int, ...]
-    voxel_size_in_angstroms: float
+    voxel_size_in_angstroms: float | None
 
 
-def known_voxel_size(voxel_size_in_angstroms: float) -> float:
+def known_voxel_size(voxel_size_in_angstroms: float | None) -> float:
     """A tomogram's voxel size; raises BenchError where it is not known."""
-    if voxel_size_in_angstroms <= 0:
+    if voxel_size_in_angstroms is None:
         raise BenchError("the tomogram's header has no voxel size; add --tomogram-voxel-size-in-angstroms")
     return voxel_size_in_angstroms
 
@@ -34,13 +34,13 @@ class Tomograms:
     voxel_size_in_angstroms: where the headers are wrong.
     """
 
-    def __init__(self, files: Sequence[Path], voxel_size_in_angstroms: float = 0.0) -> None:
+    def __init__(self, files: Sequence[Path], voxel_size_in_angstroms: float | None = None) -> None:
         self.files = list(files)
         self.voxel_size_in_angstroms = voxel_size_in_angstroms
         self._mapped: dict[Path, Mapped] = {}
 
     @classmethod
-    def find(cls, named: Path | None, voxel_size_in_angstroms: float = 0.0) -> Tomograms:
+    def find(cls, named: Path | None, voxel_size_in_angstroms: float | None = None) -> Tomograms:
         """The tomogram, or the tomograms of the folder, that --tomograms names."""
         if named is None:
             return cls([], voxel_size_in_angstroms)

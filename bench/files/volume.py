@@ -46,17 +46,17 @@ _UNITS_IN_ANGSTROMS = {"angstrom": 1.0, "Å": 1.0, "nm": 10.0, "um": 1e4, "µm":
 
 
 class Volume(NamedTuple):
-    """A density grid: `voxels` (d, h, w), float32, and the edge of a voxel in Å (0 where the file does not say)."""
+    """A density grid: `voxels` (d, h, w), float32, and the edge of a voxel in Å (None where the file does not say)."""
 
     voxels: FloatArray
-    voxel_size_in_angstroms: float
+    voxel_size_in_angstroms: float | None
 
 
 class Mapped(NamedTuple):
     """A density grid as it lies in the file: `voxels` (d, h, w), read-only, in the file's dtype and byte order."""
 
     voxels: AnyArray
-    voxel_size_in_angstroms: float
+    voxel_size_in_angstroms: float | None
 
 
 class _Layout(NamedTuple):
@@ -73,8 +73,8 @@ class _Layout(NamedTuple):
         return self.offset + math.prod(self.shape) * self.dtype.itemsize
 
 
-def read(path: Path, voxel_size_in_angstroms: float = 0.0) -> Volume:
-    """Read a volume into memory: voxels (d, h, w), float32, finite. A voxel size > 0 replaces the file's.
+def read(path: Path, voxel_size_in_angstroms: float | None = None) -> Volume:
+    """Read a volume into memory: voxels (d, h, w), float32, finite. A voxel size that is given replaces the file's.
 
     MRC (www.ccpem.ac.uk/mrc_format/mrc2014.php; older headers, either byte order, any order of axes, IMOD's unsigned
     bytes) and EM (github.com/dtegunov/tom: tom_emread.m), both gzipped or not; TIFF stacks, a page a section.
@@ -84,23 +84,26 @@ def read(path: Path, voxel_size_in_angstroms: float = 0.0) -> Volume:
     with np.errstate(invalid="ignore"):
         if not np.isfinite([voxels.min(), voxels.max()]).all():  # the ends say it without a mask as large as the volume
             raise BenchError(f"{path}: holds NaN or infinite voxels; mask or re-extract this volume")
-    return Volume(voxels, voxel_size_in_angstroms if voxel_size_in_angstroms > 0 else _cubic(path, edges))
+    return Volume(voxels, voxel_size_in_angstroms or _cubic(path, edges))
 
 
-def mapped(path: Path, voxel_size_in_angstroms: float = 0.0) -> Mapped:
+def mapped(path: Path, voxel_size_in_angstroms: float | None = None) -> Mapped:
     """Like `read`, but the voxels (d, h, w) stay on the disk (np.memmap) unless compressed; NaN are not looked for."""
     voxels, edges = _load(path, None)
     voxels.flags.writeable = False
-    return Mapped(voxels, voxel_size_in_angstroms if voxel_size_in_angstroms > 0 else _cubic(path, edges))
+    return Mapped(voxels, voxel_size_in_angstroms or _cubic(path, edges))
 
 
-def write(path: Path, voxels: FloatArray | npt.NDArray[np.int8], voxel_size_in_angstroms: float) -> None:
-    """Write an MRC file (mode 2, or 0 for int8 voxels), whole or not at all; raises ValueError where one exists."""
+def write(path: Path, voxels: FloatArray | npt.NDArray[np.int8], voxel_size_in_angstroms: float | None) -> None:
+    """Write an MRC file (mode 2, or 0 for int8 voxels), whole or not at all; raises ValueError where one exists.
+
+    A voxel size that is not known is 0 in the header, as the format has it.
+    """
     if path.exists():
         raise ValueError(f"{path} already exists")
     with written_aside(path) as aside, mrcfile.new(aside) as handle:
         handle.set_data(voxels if voxels.dtype == np.int8 else voxels.astype(np.float32))
-        handle.voxel_size = voxel_size_in_angstroms
+        handle.voxel_size = voxel_size_in_angstroms or 0.0
         handle.header.label[0] = "subtomobench"  # instead of the hour: the same volume is the same bytes
 
 
@@ -279,17 +282,19 @@ def _tiff_edges(tiff: Any) -> Edges:
     return x, y, z
 
 
-def _cubic(path: Path, edges: Edges) -> float:
-    """The one edge in Å, 0 if unknown; refuses unequal ones, but nonsense in z, common in old headers, yields to x."""
+def _cubic(path: Path, edges: Edges) -> float | None:
+    """The one edge in Å, None if unknown; refuses unequal ones, but takes x for nonsense in z (old headers)."""
     x, y, z = edges
-    known = [edge for edge in edges if _FINEST <= edge <= _COARSEST] or [0.0]
+    known = [edge for edge in edges if _FINEST <= edge <= _COARSEST]
+    if not known:
+        return None
     if max(known) <= 1.01 * min(known):
         return float(np.float32(z if z in known else known[0]))
     if x in known and y in known and abs(x - y) <= 0.01 * x and not x / 4 <= z <= 4 * x:
         return float(np.float32(x))
     if max(known) <= 4 * min(known):
         raise BenchError(f"{path}: voxels of {x:g} × {y:g} × {z:g} Å are not cubic; rescale it, or give a voxel size")
-    return 0.0
+    return None
 
 
 def _short(path: Path, missing: int) -> BenchError:

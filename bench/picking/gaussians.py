@@ -29,7 +29,7 @@ def blobs(
     count: int,
     *,
     contrast: str = "dark",
-    min_distance_in_angstroms: float = 0.0,
+    min_distance_in_angstroms: float | None = None,
     device: str = "cpu",
     progress: Progress = silent,
 ) -> pd.DataFrame:
@@ -38,7 +38,7 @@ def blobs(
     The filter is positive inside a ball of that diameter and negative around it, so that such a ball answers most.
     The score is the answer in units of its standard deviation over the tomogram. Near a wall the tomogram is
     mirrored, and the answer divided by what that adds to its noise.
-    Places are nearer than `min_distance_in_angstroms` (0: ¾ of the diameter) to no better one.
+    Places are nearer than `min_distance_in_angstroms` (None: ¾ of the diameter) to no better one.
 
     Returns z, y, x in voxels (the first is 0), finer than a voxel, and score, best first. Memory is that of a tile.
     Raises BenchError for a diameter of 2 voxels or fewer or beyond the shortest side, and for a constant tomogram.
@@ -66,7 +66,9 @@ def blobs(
     std = math.sqrt(max(square / voxels.size - (total / voxels.size) ** 2, 0.0))
     if std == 0:
         raise constant("the tomogram")
-    distance = min_distance_in_angstroms / voxel_size_in_angstroms or 0.75 * diameter
+    distance = 0.75 * diameter
+    if min_distance_in_angstroms is not None:
+        distance = min_distance_in_angstroms / voxel_size_in_angstroms
     found, values = np.concatenate(places), np.concatenate(scores) / std
     best = strongest(found, values, distance, count)
     return pd.DataFrame({"z": found[best, 0], "y": found[best, 1], "x": found[best, 2], "score": values[best]})

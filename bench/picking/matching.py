@@ -39,10 +39,10 @@ def match(
     step_in_degrees: float = 15.0,
     tilt_limit_in_degrees: float = 60.0,
     contrast: str = "dark",
-    low_pass_in_angstroms: float = 0.0,
+    low_pass_in_angstroms: float | None = None,
     near: npt.NDArray[Any] | None = None,
-    near_radius_in_angstroms: float = 0.0,
-    min_distance_in_angstroms: float = 0.0,
+    near_radius_in_angstroms: float | None = None,
+    min_distance_in_angstroms: float | None = None,
     tolerance: float = 0.2,
     device: str = "cpu",
     progress: Progress = silent,
@@ -51,15 +51,16 @@ def match(
 
     The score at a voxel is the highest over the rotations of the correlation coefficient, −1 to 1, between the
     tomogram (dark contrast: times −1) and the template, both under a spherical mask about that voxel. The template is
-    low-passed (0: to Nyquist; half amplitude there), turned, and loses the frequencies that tilts of up to ± the limit
-    about the axis y, beam along z, do not see (90: none). The mask is a voxel wider than the template's radius (98 %
-    of its mass); where it sticks out of the tomogram, nothing is scored.
+    low-passed (None: to Nyquist; half amplitude there), turned, and loses the frequencies that tilts of up to ± the
+    limit about the axis y, beam along z, do not see (90: none). The mask is a voxel wider than the template's radius
+    (98 % of its mass); where it sticks out of the tomogram, nothing is scored.
 
     Voxels are ranked by sums over few principal volumes of all the templates; no such score is off by more than
     `tolerance`. CANDIDATES × count of them are then scored again with every whole template, so that the scores, their
     order and the angles of those returned are exact.
-    near: voxels (n, 3), zyx; only those within `near_radius_in_angstroms` (0: half the template's radius) are scored.
-    Places are nearer than `min_distance_in_angstroms` (0: the template's radius) to no better one.
+    near: voxels (n, 3), zyx; only those within `near_radius_in_angstroms` of one (None: half the template's radius)
+    are scored.
+    Places are nearer than `min_distance_in_angstroms` (None: the template's radius) to no better one.
 
     Returns z, y, x in voxels (the first is 0), finer than a voxel, score, that of the nearest voxel, and the pose as
     RELION has it (`EULER`), best first. Memory: a score map as large as the tomogram in float32, and about 0.5 GB.
@@ -75,7 +76,9 @@ def match(
     rows = templates(template, voxel_size_in_angstroms, rotations, wedge, low_pass, min(voxels.shape), device)
     wanted = None if near is None else _Near(near, near_radius_in_angstroms, voxel_size_in_angstroms, rows)
     scores = score_map(voxels, sign, rows, tolerance, wanted, progress)
-    distance = min_distance_in_angstroms / voxel_size_in_angstroms or rows.density.radius
+    distance = rows.density.radius
+    if min_distance_in_angstroms is not None:
+        distance = min_distance_in_angstroms / voxel_size_in_angstroms
     at, places = _picked(scores, distance / 2, CANDIDATES * count)
     exact, turn = _rescored(voxels, sign, rows, at)
     order = strongest(places, exact, distance, count)
@@ -87,11 +90,13 @@ def match(
 class _Near:
     """The voxels that lie within a radius of given ones."""
 
-    def __init__(self, places: npt.NDArray[Any], radius_in_angstroms: float, voxel_size: float, rows: Templates):
+    def __init__(
+        self, places: npt.NDArray[Any], radius_in_angstroms: float | None, voxel_size: float, rows: Templates
+    ) -> None:
         self.places = np.asarray(places, dtype=np.float64)
         if self.places.ndim != 2 or self.places.shape[1] != 3:
             raise BenchError(f"near: an array of shape {self.places.shape}; give positions (n, 3), z y x in voxels")
-        self.radius = radius_in_angstroms / voxel_size or rows.density.radius / 2
+        self.radius = rows.density.radius / 2 if radius_in_angstroms is None else radius_in_angstroms / voxel_size
         self.tree = cKDTree(self.places)
 
     def within(self, core: Slices) -> IntArray:

@@ -58,7 +58,7 @@ def templates(
     voxel_size_in_angstroms: float,
     rotations: Rotation,
     tilt_limit_in_degrees: float,
-    low_pass_in_angstroms: float,
+    low_pass_in_angstroms: float | None,
     shortest_side: int,
     device: str,
 ) -> Templates:
@@ -81,7 +81,7 @@ def templates(
     transfer = torch.ones(box, box, box // 2 + 1)
     if tilt_limit_in_degrees < 90:
         transfer = transfer * Imaging(tilt_limit_in_degrees=tilt_limit_in_degrees).wedge(shape)
-    if low_pass_in_angstroms > 2 * voxel_size_in_angstroms:
+    if low_pass_in_angstroms is not None and low_pass_in_angstroms > 2 * voxel_size_in_angstroms:
         k, half = torch.fft.fftfreq(box), torch.fft.rfftfreq(box)
         k2 = k[:, None, None] ** 2 + k[:, None] ** 2 + half**2
         transfer = transfer * torch.exp(-math.log(2) * k2 * (low_pass_in_angstroms / voxel_size_in_angstroms) ** 2)

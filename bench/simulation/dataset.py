@@ -92,4 +92,11 @@ class Simulation(Dataset):
 
 
 def _set(plan: Plan, volumes: FloatArray) -> Subtomograms:
-    return Subtomograms(volumes, plan.labels, plan.class_names, plan.voxel_size_in_angstroms, plan.title)
+    return Subtomograms(
+        volumes=volumes,
+        labels=plan.labels,
+        class_names=plan.class_names,
+        voxel_size_in_angstroms=plan.voxel_size_in_angstroms,
+        title=plan.title,
+        grey_scale="each box",
+    )

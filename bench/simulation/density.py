@@ -99,7 +99,7 @@ def _padded(spectrum: Tensor, shape: list[int]) -> Tensor:
 def read_map(path: Path) -> Density:
     """A density map from its file; raises BenchError where its header gives no voxel size."""
     voxels, voxel_size = volume.read(path)
-    if voxel_size <= 0:
+    if voxel_size is None:
         raise BenchError(f"{path}: the header gives no voxel size; write it into the header")
     return Density(volume.stem(path), voxels, voxel_size)
 

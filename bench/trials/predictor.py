@@ -32,6 +32,20 @@ class Predictor:
         """Boxes (n, d, h, w) on the grey scale of the training set, as the network wants them."""
         return Feed(boxes, mean=self.fitted.mean, std=self.fitted.std)
 
+    def remark(self, boxes: FloatArray) -> str:
+        """What there is to say where the grey values of boxes (n, d, h, w) are far from the training part's, else "".
+
+        Far is a mean that is more than a standard deviation off, or a standard deviation beyond twice or half.
+        """
+        mean, std = Feed(boxes).moments()
+        known = self.fitted
+        if abs(mean - known.mean) <= known.std and known.std / 2 <= std <= 2 * known.std:
+            return ""
+        return (
+            f"grey values of {mean:.3g} ± {std:.3g}, in the training set {known.mean:.3g} ± {known.std:.3g}; "
+            "the classes mean little unless these boxes come from the same processing"
+        )
+
     @torch.inference_mode()
     def classify(self, boxes: Feed) -> list[Prediction]:
         """The likeliest class of each box."""

@@ -61,6 +61,7 @@ def _fitted(network: nn.Module | Classifies | Rebuilds, prepared: Prepared) -> F
     made = {
         "box": prepared.subtomograms.box,
         "voxel_size_in_angstroms": prepared.subtomograms.voxel_size_in_angstroms,
+        "grey_scale": prepared.subtomograms.grey_scale,
         "mean": prepared.mean,
         "std": prepared.std,
     }

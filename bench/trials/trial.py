@@ -9,6 +9,7 @@ from typing import Any
 
 from bench.base.arrays import FloatArray
 from bench.base.files import digest
+from bench.data.subtomograms import GreyScale
 from bench.learning.contracts import Weights
 from bench.learning.protocol import PROTOCOLS, Budget
 from bench.learning.tally import ValidationPoint
@@ -124,7 +125,8 @@ class Fitted:
     """What the network's weights need to classify other volumes, and what validation says of it."""
 
     box: int  # voxels along an edge
-    voxel_size_in_angstroms: float
+    voxel_size_in_angstroms: float | None  # None where the training set does not say
+    grey_scale: GreyScale  # of the training set's boxes
     mean: float  # of the training voxels
     std: float
     validation_nll: float | None = None  # None for a network that classifies nothing, or without validation labels

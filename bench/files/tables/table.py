@@ -82,17 +82,17 @@ class ParticleTable:
         return f"{kept}\n{self.rows.to_csv(index=False)}"
 
     def places(
-        self, which: npt.NDArray[np.intp], shape: tuple[int, ...], voxel_size: float, unit: float = 0.0
+        self, which: npt.NDArray[np.intp], shape: tuple[int, ...], voxel_size: float | None, unit: float | None = None
     ) -> npt.NDArray[np.float64]:
         """(z, y, x) of rows `which` in voxels of a tomogram of `shape`, its first voxel being 0, (n, 3).
 
-        unit: Å a unit of the file's coordinates, 0 for what the file says.
+        voxel_size: of the tomogram in Å. unit: Å a unit of the file's coordinates; None: what the file says.
         """
         rows = self.rows.iloc[which]
-        scale = np.full(len(rows), unit) if unit > 0 else rows["angstroms_per_unit"].to_numpy(float)
-        if voxel_size <= 0 and np.isfinite(scale).any():
+        scale = np.full(len(rows), unit) if unit else rows["angstroms_per_unit"].to_numpy(float)
+        if voxel_size is None and np.isfinite(scale).any():
             raise BenchError(f"{self.path}: counts in Å, but the tomogram does not say its voxel size; give it by hand")
-        scale = np.where(np.isfinite(scale), scale / (voxel_size or 1), 1.0)
+        scale = np.where(np.isfinite(scale), scale / (voxel_size or 1.0), 1.0)
         places = rows[["z", "y", "x"]].to_numpy(float) * scale[:, None]
         return np.asarray(places + np.array(shape) / 2 if self.centred else places)
 
