@@ -72,7 +72,28 @@ def test_saved_and_opened_again_it_is_the_same(dataset: Dataset, tmp_path: Path)
     made.save(folder)
     again = Subtomograms.open(folder)
     assert again.fingerprint() == made.fingerprint()
-    assert (again.class_names, again.title) == (made.class_names, made.title)
+    for name in ("class_names", "title", "voxel_size_in_angstroms", "grey_scale"):
+        assert getattr(again, name) == getattr(made, name)
+
+
+def test_boxes_that_claim_one_grey_scale_have_it(dataset: Dataset) -> None:
+    made = dataset.load()
+    if made.grey_scale == "each box":
+        assert made.volumes.mean(axis=(1, 2, 3)) == pytest.approx(0, abs=1e-4)
+        assert made.volumes.std(axis=(1, 2, 3)) == pytest.approx(1, abs=2e-3)
+    else:
+        assert type(dataset).__name__ in ("Folder", "Made", "Particles")  # the last two as the set that was saved
+
+
+def test_an_unknown_voxel_size_stays_unknown(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / "boxes" / name).mkdir(parents=True)
+        volume.write(tmp_path / "boxes" / name / "0.mrc", np.full((8, 8, 8), 3.0, np.float32), None)
+    made, saved = replace(registry.dataset("folder"), folder=tmp_path / "boxes").load(), tmp_path / "saved"
+    saved.mkdir()
+    made.save(saved)
+    assert made.voxel_size == "unknown size"
+    assert Subtomograms.open(saved).voxel_size_in_angstroms is None
 
 
 def test_a_changed_source_file_changes_the_key(dataset: Dataset) -> None:
