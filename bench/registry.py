@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from types import NoneType
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args, get_type_hints
 
 from bench.base.errors import BenchError
 
@@ -39,6 +40,7 @@ class Parameter(NamedTuple):
     name: str
     default: Any
     help: str  # empty for a field that is declared without `parameter`
+    kind: type  # of its values
 
 
 def entries(group: str) -> dict[str, Entry]:
@@ -115,8 +117,20 @@ def parameters(group: str, name: str) -> list[Parameter]:
 
 
 def _parameters(made: Any) -> list[Parameter]:
-    known = (Parameter(f.name, getattr(made, f.name), f.metadata.get("help", "")) for f in fields(made))
-    return [parameter for parameter in known if parameter.name != "folder"]  # a data set's, which --data names
+    found = []
+    for f in fields(made):
+        if f.name != "folder":  # a data set's, which --data names
+            default = getattr(made, f.name)
+            found.append(Parameter(f.name, default, f.metadata.get("help", ""), _kind(made, f.name, default)))
+    return found
+
+
+def _kind(made: Any, name: str, default: Any) -> type:
+    """The type of a parameter's values: its default's; where that is None, what the annotation names beside None."""
+    if default is not None:
+        return type(default)
+    kinds = [kind for kind in get_args(get_type_hints(type(made))[name]) if isinstance(kind, type)]
+    return next((kind for kind in kinds if kind is not NoneType), object)
 
 
 def _load(group: str, name: str, contract: type) -> Any:
@@ -146,7 +160,7 @@ def _load(group: str, name: str, contract: type) -> Any:
 
 
 def _with_settings(name: str, default: Any, settings: Mapping[str, Any]) -> Any:
-    known = {parameter.name: parameter.default for parameter in _parameters(default)}
+    known = {parameter.name: parameter for parameter in _parameters(default)}
     changed = {}
     for key, value in settings.items():
         if key not in known:
@@ -156,19 +170,23 @@ def _with_settings(name: str, default: Any, settings: Mapping[str, Any]) -> Any:
     return replace(default, **changed)
 
 
-def _cast(where: str, value: Any, default: Any) -> Any:
-    """`value`, a string if it comes from the command line, in the type of the default."""
-    if isinstance(value, str) and not isinstance(default, str):
+def _cast(where: str, value: Any, parameter: Parameter) -> Any:
+    """`value`, a string if it comes from the command line, in the type of the parameter."""
+    default, kind = parameter.default, parameter.kind
+    wanted = f"of the type {kind.__name__}" if default is None else f"a value like {default!r}"
+    if isinstance(value, str) and kind is not str:
         try:
             value = ast.literal_eval(value)
         except (ValueError, SyntaxError) as error:
-            raise BenchError(f"--set {where}={value}: not a value like {default!r}") from error
-    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+            raise BenchError(f"--set {where}={value}: not {wanted}") from error
+    if value is None and default is None:
+        return None
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
-    if isinstance(default, tuple) and isinstance(value, list | tuple | int | float):
+    if kind is tuple and isinstance(value, list | tuple | int | float):
         value = tuple(value) if isinstance(value, list | tuple) else (value,)
-    if default is not None and type(value) is not type(default):
-        raise BenchError(f"--set {where}={value}: not a value like {default!r}")
+    if type(value) is not kind and kind is not object:
+        raise BenchError(f"--set {where}={value}: not {wanted}")
     return value
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -25,7 +26,9 @@ class Simulated(Simulation):
     per_class: int = parameter(1000, "particles of each class")
     snr: float = parameter(0.03, "signal-to-noise ratio, var(signal) / var(noise)")
     nominal_snr: bool = parameter(False, "take the older definition of SNR, measured where the noise is added")
-    voxel_size_in_angstroms: float = parameter(0.0, "0: the largest structure just fits the box in every pose")
+    voxel_size_in_angstroms: float | None = parameter(
+        None, "without it the largest structure just fits the box in every pose"
+    )
     assembly: str = parameter(
         "auto", "name of a biological assembly in the file; auto: the first; none: the atoms as they stand"
     )
@@ -77,12 +80,13 @@ class Simulated(Simulation):
 
     def survey(self) -> tuple[list[Structure], float]:
         """The structures, and the voxel size in Å; raises BenchError for a box that is too small for them."""
-        if self.voxel_size_in_angstroms < 0:
-            raise BenchError(f"voxel_size_in_angstroms {self.voxel_size_in_angstroms:g}: must be positive, or 0 to fit")
+        given = self.voxel_size_in_angstroms
+        if given is not None and not 0 < given < math.inf:
+            raise BenchError(f"voxel_size_in_angstroms {given:g}: must be above 0; without it the largest just fits")
         self.imaging()  # refuse a bad parameter before the structures are read
         structures = self.structures()
         needed = common_extent([potential(s, SURVEY_IN_ANGSTROMS) for s in structures])
-        voxel_size = self.voxel_size_in_angstroms or needed / self.box
+        voxel_size = needed / self.box if given is None else given
         if needed > self.box * voxel_size * (1 + 1e-9):
             raise BenchError(
                 f"a box of {self.box} voxels of {voxel_size:g} Å is too small for the largest structure; "

@@ -52,7 +52,8 @@ def _simulate(structures: Path, out: Path, *options: str) -> list[str]:
 
 
 def test_what_is_written_and_that_a_run_takes_the_set(two_structures: Path, tmp_path: Path) -> None:
-    parameters = {"box": 16, "per_class": 20, "snr": 0.2, "defocus_spread_in_micrometres": 1.0}
+    size = {"voxel_size_in_angstroms": "13"}  # as --set gives it
+    parameters = {"box": 16, "per_class": 20, "snr": 0.2, "defocus_spread_in_micrometres": 1.0} | size
     dataset = replace(registry.dataset("simulated", parameters), folder=two_structures)
     made = Subtomograms.open(simulate.make(dataset, tmp_path))
     simulate.write(tmp_path / "cache" / f"data-{dataset.key()}", dataset.imaging(), tmp_path)
@@ -65,6 +66,7 @@ def test_what_is_written_and_that_a_run_takes_the_set(two_structures: Path, tmp_
     assert np.allclose(truth["achieved_snr"], 0.2, rtol=0.05)
     assert truth["defocus_in_micrometres"].between(4, 6).all()
     star = starfile.read(tmp_path / "particles.star")
+    assert made.voxel_size_in_angstroms == 13.0
     assert len(star["particles"]) == 40
     assert float(star["optics"]["rlnImagePixelSize"].iloc[0]) == pytest.approx(made.voxel_size_in_angstroms, rel=1e-5)
     for i in (0, 39):
@@ -155,6 +157,7 @@ def test_a_tomogram_s_files_agree(two_structures: Path, tmp_path: Path) -> None:
         (["--snr", "0"], "snr 0: must be above 0"),
         (["--tilt-limit-in-degrees", "95"], "at most 90"),
         (["--voxel-size-in-angstroms", "2"], "set simulated.box="),
+        (["--voxel-size-in-angstroms", "0"], "voxel_size_in_angstroms 0: must be above 0"),
         (["--neighbours", "-1"], "neighbours -1"),
         (["--mode", "magic"], "unknown mode 'magic'; known: fourier, tilt_series"),
         (["--assembly", "7"], "no assembly '7'"),

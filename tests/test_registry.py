@@ -147,7 +147,7 @@ def test_each_parameter_has_a_default_and_a_help_text(group: str) -> None:
             assert len(parameter.help.split()) >= 3, f"{name}.{parameter.name}"
     known = {p.name: p for p in registry.parameters(registry.METHODS, "autoencoding")}
     assert list(known) == ["alpha", "beta"]
-    assert known["alpha"] == ("alpha", 1.0, "weight of the reconstruction loss")
+    assert known["alpha"] == ("alpha", 1.0, "weight of the reconstruction loss", float)
 
 
 def test_the_folder_is_no_parameter() -> None:
@@ -160,5 +160,11 @@ def test_settings_take_the_type_of_the_default() -> None:
     assert registry.method("autoencoding", {"beta": "2"}).beta == 2.0
     assert registry.method("self_training", {"thresholds": "(0.5, 0.9)"}).thresholds == (0.5, 0.9)
     assert registry.dataset("phantoms", {"box": "24"}).box == 24
+    for given, taken in (("13", 13.0), (13, 13.0), ("None", None), (None, None)):  # the default is None, the type float
+        made = registry.dataset("simulated", {"voxel_size_in_angstroms": given})
+        assert made.voxel_size_in_angstroms == taken
+        assert type(made.voxel_size_in_angstroms) is type(taken)
+    with pytest.raises(BenchError, match="not of the type float"):
+        registry.dataset("simulated", {"voxel_size_in_angstroms": "True"})
     with pytest.raises(BenchError, match=r"phantoms\.box"):
         registry.dataset("phantoms", {"box": "24.5"})

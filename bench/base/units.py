@@ -1,10 +1,13 @@
-"""Lengths in Å as a person gives and reads them; None is one that is not given, or not known."""
+"""Lengths in Å as a person gives and reads them, None where not given or not known; names of columns with units."""
 
 from __future__ import annotations
 
 import math
 
 from bench.base.errors import BenchError
+
+MOVES_NO_NUMBER = True
+ANGLES = ["rot_in_degrees", "tilt_in_degrees", "psi_in_degrees"]  # a pose as RELION has it, as columns of a table
 
 
 def check_positive(option: str, value: float | None) -> None:

@@ -28,10 +28,10 @@ class _WithParameters(click.Command):
         taken = {option.name for option in self.params} | {"test_fraction"}  # which only bench run needs
         options = [
             click.Option(
-                [f"--{name.replace('_', '-')}"], default=default, show_default=True, type=type(default), help=text
+                [f"--{p.name.replace('_', '-')}"], default=p.default, show_default=True, type=p.kind, help=p.help
             )
-            for name, default, text in registry.parameters(registry.DATASETS, "simulated")
-            if name not in taken
+            for p in registry.parameters(registry.DATASETS, "simulated")
+            if p.name not in taken
         ]
         return [*self.params, *options, self.get_help_option(ctx)]  # type: ignore[list-item]
 

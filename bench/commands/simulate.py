@@ -17,6 +17,7 @@ from bench.base.cache import Cache
 from bench.base.console import Console
 from bench.base.errors import BenchError
 from bench.base.progress import Progress, silent
+from bench.base.units import ANGLES
 from bench.commands.folder import claim
 from bench.data.subtomograms import Subtomograms
 from bench.files import sheets, tables, volume
@@ -102,7 +103,7 @@ def _star(imaging: Imaging, made: Subtomograms, truth: pd.DataFrame, paths: list
         "rlnImageSize": made.box,
         "rlnImageDimensionality": 3,
     }
-    particles = tables.relion_columns(truth[tables.ANGLES].assign(image=[str(p) for p in paths]))
+    particles = tables.relion_columns(truth[ANGLES].assign(image=[str(p) for p in paths]))
     particles["rlnClassNumber"] = made.labels + 1
     for axis in "xyz":
         particles[f"rlnOrigin{axis.upper()}Angst"] = -truth[f"shift_{axis}_in_voxels"] * voxel_size

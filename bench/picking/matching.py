@@ -16,7 +16,7 @@ from scipy.spatial import cKDTree
 from bench.base.arrays import FloatArray, IntArray
 from bench.base.errors import BenchError
 from bench.base.progress import Progress, silent
-from bench.files.tables import ANGLES
+from bench.base.units import ANGLES
 from bench.picking.correlation import Correlator
 from bench.picking.input import constant, sign_of
 from bench.picking.peaks import Positions, maxima, strongest

@@ -19,7 +19,7 @@ from bench.base.arrays import FloatArray, IntArray
 from bench.base.errors import BenchError
 from bench.base.machine import usable_cpus
 from bench.base.seeds import derive, numpy_generator
-from bench.files.tables import ANGLES
+from bench.base.units import ANGLES
 from bench.simulation.density import Density, FittedDensity, fitted
 from bench.simulation.imaging import Imaging
 

@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 from bench.base.arrays import FloatArray
 from bench.base.errors import BenchError
 from bench.base.seeds import derive, numpy_generator
-from bench.files.tables import ANGLES
+from bench.base.units import ANGLES
 from bench.simulation.density import FittedDensity
 from bench.simulation.imaging import Imaging
 from bench.simulation.plan import relion_angles

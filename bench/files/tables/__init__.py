@@ -2,10 +2,9 @@
 
 from bench.files.tables.formats import read
 from bench.files.tables.star import write_star
-from bench.files.tables.table import ANGLES, NONE, ParticleTable, Prediction, check_writable, relion_columns, write
+from bench.files.tables.table import NONE, ParticleTable, Prediction, check_writable, relion_columns, write
 
 __all__ = [
-    "ANGLES",
     "NONE",
     "ParticleTable",
     "Prediction",

@@ -16,11 +16,11 @@ import numpy.typing as npt
 from scipy.spatial.transform import Rotation
 
 from bench.base.errors import BenchError
+from bench.base.units import ANGLES
 from bench.files import volume
 from bench.files.tables import relion
 from bench.files.tables.table import (
     ADDED,
-    ANGLES,
     NONE,
     ParticleTable,
     Prediction,

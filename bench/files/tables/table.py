@@ -15,9 +15,9 @@ from scipy.spatial.transform import Rotation
 
 from bench.base.errors import BenchError
 from bench.base.files import check_new
+from bench.base.units import ANGLES
 from bench.files.tables.star import write_star
 
-ANGLES = ["rot_in_degrees", "tilt_in_degrees", "psi_in_degrees"]
 RELION_ANGLES = ["rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi"]
 RELION_LABELS = {
     "tomogram": "rlnTomoName",
