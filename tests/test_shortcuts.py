@@ -28,9 +28,9 @@ def test_snr_of_boxes_that_share_their_signal(ratio: float, rng: np.random.Gener
 def test_no_shortcut_is_found_where_only_the_inside_differs(rng: np.random.Generator) -> None:
     volumes, labels = rng.normal(size=(300, 12, 12, 12)), rng.permutation(np.arange(300) % 2)
     volumes[labels == 1] += 3 * ~rim(12)
-    told = {s.told_from: s for s in shortcuts(_set(volumes, labels))}
-    assert told["the rim of the box"].balanced_accuracy < told["the rim of the box"].luck + 0.03
-    assert told["its mean and variance"].balanced_accuracy > 0.95  # the boxes are not on one scale
+    found = {s.predicted_from: s for s in shortcuts(_set(volumes, labels))}
+    assert found["the rim of the box"].balanced_accuracy < found["the rim of the box"].luck + 0.03
+    assert found["its mean and variance"].balanced_accuracy > 0.95  # the boxes are not on one scale
 
 
 @pytest.mark.parametrize("kind", ["texture", "gradient"])
@@ -42,21 +42,21 @@ def test_a_background_that_differs_is_found(kind: str, rng: np.random.Generator)
         volumes[labels == 1] += np.linspace(-1, 1, 12)
     volumes -= volumes.mean((1, 2, 3), keepdims=True)
     volumes /= volumes.std((1, 2, 3), keepdims=True)
-    (told,) = shortcuts(_set(volumes, labels))
-    assert (told.of, told.told_from) == ("class", "the rim of the box")
-    assert told.balanced_accuracy > 0.85
+    (found,) = shortcuts(_set(volumes, labels))
+    assert (found.of, found.predicted_from) == ("class", "the rim of the box")
+    assert found.balanced_accuracy > 0.85
 
 
-def test_tomograms_that_differ_are_told_apart_and_kept_whole_for_the_class(rng: np.random.Generator) -> None:
+def test_tomograms_that_differ_are_recognised_and_kept_whole_for_the_class(rng: np.random.Generator) -> None:
     volumes, labels = rng.normal(size=(400, 12, 12, 12)), np.repeat(np.arange(2), 200)
     tomograms = np.arange(400) // 40  # five a class, each with a texture of its own
     for t in range(10):
         volumes[tomograms == t] += 0.1 * t * np.roll(volumes[tomograms == t], 1, axis=3)
     volumes -= volumes.mean((1, 2, 3), keepdims=True)
     volumes /= volumes.std((1, 2, 3), keepdims=True)
-    told = {s.of: s for s in shortcuts(_set(volumes, labels, tomograms.astype(str)))}
-    assert told["tomogram"].balanced_accuracy > 2 * told["tomogram"].chance
-    assert told["class"].balanced_accuracy > 0.6  # the textures of the second class are all the stronger
+    found = {s.of: s for s in shortcuts(_set(volumes, labels, tomograms.astype(str)))}
+    assert found["tomogram"].balanced_accuracy > 2 * found["tomogram"].chance
+    assert found["class"].balanced_accuracy > 0.6  # the textures of the second class are all the stronger
 
 
 def test_the_command_says_what_is_there(bench: Bench, tmp_path: Path, rng: np.random.Generator) -> None:

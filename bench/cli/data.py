@@ -1,4 +1,4 @@
-"""`bench data …`: parses and prints, decides nothing."""
+"""`bench data …`: options and printing, nothing else."""
 
 from __future__ import annotations
 
@@ -48,36 +48,44 @@ def data() -> None:
     multiple=True,
     required=True,
     metavar="[CLASS=]FILE",
-    help="Particle table (STAR, CSV, copick, Dynamo, SHREC) or folder of boxes; repeatable. CLASS= names all its rows.",
+    help="Particle table (STAR, CSV, copick, Dynamo, SHREC) or folder of boxes; repeatable. CLASS= sets the class.",
 )
 @click.option(
     "--tomograms",
     type=PATH,
     metavar="PATH",
-    help="A tomogram (MRC, EM, TIFF), or a folder of them, called as in the table.",
+    help="A tomogram (MRC, EM, TIFF) or a folder of them, with the names that the table uses.",
 )
-@click.option("--box", default=32, show_default=True, metavar="N", help="Voxels along an edge; 28 as in the paper.")
-@click.option("--voxel-size-in-angstroms", type=float, metavar="Å", help="Of the boxes.  [default: the tomogram's]")
+@click.option("--box", default=32, show_default=True, metavar="N", help="Voxels along an edge; the paper has 28.")
+@click.option(
+    "--voxel-size-in-angstroms", type=float, metavar="Å", help="Voxel size of the boxes.  [default: the tomogram's]"
+)
 @CONTRAST
 @click.option(
-    "--background", default=0, metavar="N", help="Also cut N boxes beside the particles, as a class.  [default: none]"
+    "--background",
+    default=0,
+    metavar="N",
+    help="Also cut N boxes next to the particles, as the class background.  [default: none]",
 )
-@click.option("--class-column", default="", metavar="NAME", help="The table's column that names the class.")
+@click.option("--class-column", default="", metavar="NAME", help="Column of the table that holds the class.")
 @click.option(
-    "--keep", type=PATH, metavar="FILE", help="Only the rows that this file numbers, one a line, counted from 1."
+    "--keep",
+    type=PATH,
+    metavar="FILE",
+    help="Use only the rows whose numbers are in this file, one per line, counted from 1.",
 )
 @TOMOGRAM_VOXEL_SIZE
 @COORDINATES_VOXEL_SIZE
-@click.option("--seed", default=0, show_default=True, help="Of the background's positions.")
-@out_option("extracted", "DIR", "Where the set goes.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the background positions.")
+@out_option("extracted", "DIR", "Folder of the new set.")
 def extract(
     tables: tuple[str, ...], tomograms: Path | None, class_column: str, keep: Path | None, out: Path, **cutting: Any
 ) -> None:
-    """Cut subtomograms out of tomograms, at the places of particle tables.
+    """Cut subtomograms from tomograms at the positions of particle tables.
 
-    Without --tomograms the boxes that a STAR file names are taken. Boxes come out at one size and voxel, bright on
-    dark, with mean 0 and variance 1; every row that gives none is named in dropped.csv.
-    Then: bench run --dataset particles --data OUT
+    Without --tomograms, the boxes that the STAR file lists are used. All boxes have one size and voxel size, bright
+    particles on dark, mean 0 and variance 1. dropped.csv lists each row without a box, and why.
+    Next: bench run --dataset particles --data OUT
     """
     from bench.base.console import Console
     from bench.commands.extract import Request, extract
@@ -101,13 +109,18 @@ def extract(
 
 @data.command()
 @click.argument("tomogram", type=PATH)
-@click.option("--diameter-in-angstroms", type=float, required=True, metavar="Å", help="Of the particles.")
+@click.option("--diameter-in-angstroms", type=float, required=True, metavar="Å", help="Diameter of the particles.")
 @COUNT
-@click.option("--min-distance-in-angstroms", type=float, metavar="Å", help="[default: 3/4 of the diameter]")
+@click.option(
+    "--min-distance-in-angstroms",
+    type=float,
+    metavar="Å",
+    help="Smallest distance between two positions.  [default: 3/4 of the diameter]",
+)
 @CONTRAST
 @TOMOGRAM_VOXEL_SIZE
 @DEVICE
-@out_option("picks.star", "FILE", "The table, .star or .csv.")
+@out_option("picks.star", "FILE", "The new table, .star or .csv.")
 def pick(**options: Any) -> None:
     """Find particles of one size in a tomogram: difference of Gaussians (Voss et al. 2009)."""
     from bench.base.console import Console
@@ -124,22 +137,40 @@ def pick(**options: Any) -> None:
     "--template", type=PATH, required=True, metavar="FILE", help="A density map (MRC) or a structure (PDB, mmCIF)."
 )
 @click.option(
-    "--near", type=PATH, metavar="FILE", help="Search only about the places of this table, as of bench data pick."
+    "--near",
+    type=PATH,
+    metavar="FILE",
+    help="Search only near the positions of this table, for example of bench data pick.",
 )
 @COUNT
-@click.option("--step-in-degrees", default=15.0, show_default=True, help="Between neighbouring rotations.")
-@click.option("--tilt-limit-in-degrees", default=60.0, show_default=True, help="The missing wedge; 90: none.")
-@click.option("--low-pass-in-angstroms", type=float, metavar="Å", help="Of template.  [default: the voxels' Nyquist]")
-@click.option("--min-distance-in-angstroms", type=float, metavar="Å", help="[default: the template's radius]")
+@click.option("--step-in-degrees", default=15.0, show_default=True, help="Angle between neighbouring rotations.")
+@click.option(
+    "--tilt-limit-in-degrees",
+    default=60.0,
+    show_default=True,
+    help="Largest tilt of the series, which defines the missing wedge; 90: no wedge.",
+)
+@click.option(
+    "--low-pass-in-angstroms",
+    type=float,
+    metavar="Å",
+    help="Low-pass the template to this resolution.  [default: Nyquist of the voxels]",
+)
+@click.option(
+    "--min-distance-in-angstroms",
+    type=float,
+    metavar="Å",
+    help="Smallest distance between two positions.  [default: the template's radius]",
+)
 @CONTRAST
 @TOMOGRAM_VOXEL_SIZE
 @DEVICE
-@out_option("matches.star", "FILE", "The table, .star or .csv.")
+@out_option("matches.star", "FILE", "The new table, .star or .csv.")
 def match(**options: Any) -> None:
-    """Search a tomogram for a known structure, in all rotations (template matching, missing wedge and all).
+    """Find a known structure in a tomogram by template matching in all rotations, with the missing wedge.
 
-    The pictures beside the table number its rows, best first: write those that you trust into a file, one a line,
-    for bench data extract --keep.
+    The pictures next to the table show its rows with their numbers, best first. Write the numbers that you trust into
+    a file, one per line, for bench data extract --keep.
     """
     from bench.base.console import Console
     from bench.commands.match import Request, match
@@ -150,13 +181,15 @@ def match(**options: Any) -> None:
 
 
 @data.command()
-@click.option("--dataset", default="particles", show_default=True, help="One name (see bench list datasets).")
-@click.option("--data", "folder", type=PATH, metavar="DIR", help="The folder of a data set that needs one.")
+@click.option("--dataset", default="particles", show_default=True, help="Name of a data set (see bench list datasets).")
+@click.option(
+    "--data", "folder", type=PATH, metavar="DIR", help="Folder with the input of the data set, if it needs one."
+)
 @out_option("inspected.png", "FILE", "A picture of some boxes.")
 def inspect(dataset: str, folder: Path | None, out: Path) -> None:
-    """Look into a data set: counts, SNR, pictures, and what betrays a class beside its particles.
+    """Show what is in a data set: counts, SNR, pictures, and whether the background alone reveals the class.
 
-    The shortcut check asks how well class and tomogram are told from the rim of the box alone, where no particle is.
+    The check predicts class and tomogram from the rim of the box, where there is no particle.
     """
     from bench.base.console import Console
     from bench.commands.inspect import inspect
@@ -169,22 +202,22 @@ def inspect(dataset: str, folder: Path | None, out: Path) -> None:
     console.say(f"{done.tomograms} tomogram(s); the test split goes by {split_by}")
     for name, n, ratio in done.classes:
         console.say(f"  {name}: {n}" + (f", SNR at least {ratio:.2g}" if ratio == ratio else ""))
-    console.say("Told without the particle (logistic regression, five folds):")
+    console.say("Predicted without the particle (logistic regression, five folds):")
     for shortcut in done.shortcuts:
         console.say(f"  {shortcut}")
     if not done.shortcuts:
-        console.say("  too few boxes or classes to tell")
+        console.say("  too few boxes or classes for this check")
     console.say(f"Look at {out}")
 
 
 @data.command()
 @click.option("--pdb", required=True, metavar="IDS", help="PDB ids, comma-separated; paper: the eight of its Table 1.")
-@out_option("structures", "DIR", "Where they go, as ID.cif.gz.")
+@out_option("structures", "DIR", "Folder of the files ID.cif.gz.")
 @click.option("--mirror", metavar="URL", help="Another server with the archive's layout: URL/ID.cif.gz.")
 def fetch(pdb: str, out: Path, mirror: str | None) -> None:
     """Download structures from the Protein Data Bank.
 
-    What is there and whole is kept; a download that broke off goes on where it stopped.
+    Complete files are kept; an interrupted download continues.
     """
     from bench.commands.fetch import fetch
 
@@ -194,13 +227,13 @@ def fetch(pdb: str, out: Path, mirror: str | None) -> None:
 
 @data.command(cls=_WithParameters)
 @STRUCTURES
-@out_option("simulated", "DIR", "Where the set goes.")
+@out_option("simulated", "DIR", "Folder of the new set.")
 @click.option("--mrc/--no-mrc", default=True, show_default=True, help="Also write each box as MRC, and a RELION STAR.")
 def simulate(structures: Path, out: Path, mrc: bool, **parameters: Any) -> None:
     """Simulate labelled subtomograms from atomic structures.
 
     Writes MRC boxes, particles.star, truth.csv, manifest.json and contact_sheet.png into --out. An interrupted
-    call goes on where it left off. Then: bench run --dataset made --data OUT
+    call continues where it stopped. Next: bench run --dataset made --data OUT
     """
     from bench.base.console import Console
     from bench.commands.simulate import Request, simulate
@@ -212,23 +245,23 @@ def simulate(structures: Path, out: Path, mrc: bool, **parameters: Any) -> None:
 
 @data.command(name="simulate-tomogram", cls=_WithParameters)
 @STRUCTURES
-@click.option("--shape", default="128,512,512", show_default=True, metavar="Z,Y,X", help="Of the tomogram, in voxels.")
 @click.option(
-    "--per-class", default=20, show_default=True, help="Particles of each structure, as far as they find room."
+    "--shape", default="128,512,512", show_default=True, metavar="Z,Y,X", help="Size of the tomogram in voxels."
 )
+@click.option("--per-class", default=20, show_default=True, help="Largest number of particles of each structure.")
 @click.option("--voxel-size-in-angstroms", default=10.0, show_default=True)
 @click.option(
-    "--contrast", default="dark", show_default=True, help="dark: particles on light, as tomograms come; or bright."
+    "--contrast", default="dark", show_default=True, help="How particles look in the tomogram: dark or bright."
 )
 @click.option("--snr", default=0.1, show_default=True, help="var(signal) / var(noise) over the whole volume.")
 @click.option("--box", hidden=True, default=64)
 @click.option("--neighbours", hidden=True, default=0)
 @click.option("--shift-in-boxes", hidden=True, default=1 / 16)
-@out_option("tomogram", "DIR", "Where the files go.")
+@out_option("tomogram", "DIR", "Folder of the files.")
 def simulate_tomogram(
     structures: Path, shape: str, voxel_size_in_angstroms: float, out: Path, **parameters: Any
 ) -> None:
-    """Simulate a crowded tomogram with its truth: particle table and class mask."""
+    """Simulate a crowded tomogram with its ground truth: particle table and class mask."""
     from bench.commands.simulate_tomogram import Request, simulate_tomogram
 
     made = simulate_tomogram(Request(structures, out, shape, voxel_size_in_angstroms, parameters))

@@ -1,4 +1,4 @@
-"""`bench`: parses and prints, decides nothing. Heavy libraries are imported where a command needs them."""
+"""`bench`: options and printing, nothing else. Heavy libraries are imported where a command needs them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _DISK = {
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="subtomobench")
 def bench() -> None:
-    """Which semi-supervised method names my subtomograms best, with labels for a few of them?
+    """Compare semi-supervised methods that classify subtomograms when only a few of them have labels.
 
     Start with:  bench run --methods all --fractions 5,10,20
     """
@@ -39,41 +39,61 @@ def bench() -> None:
     "--methods",
     default="all",
     show_default=True,
-    help="Names, comma-separated; all: the built-in ones (bench list methods).",
+    help="Method names, comma-separated; all: every built-in method (see bench list methods).",
 )
-@click.option("--fractions", default="5,10,20", show_default=True, help="Labelled part of the training set, in %.")
-@click.option("--dataset", default="phantoms", show_default=True, help="One name (see bench list datasets).")
-@click.option("--data", metavar="DIR", help="The folder of a data set that needs one.")
+@click.option(
+    "--fractions",
+    default="5,10,20",
+    show_default=True,
+    help="Label fractions: labelled volumes in % of the training set.",
+)
+@click.option("--dataset", default="phantoms", show_default=True, help="Name of a data set (see bench list datasets).")
+@click.option("--data", metavar="DIR", help="Folder with the input of the data set, if it needs one.")
 @click.option("--profile", metavar="NAME", help="Size of the run: quick (default without a GPU) or paper.")
 @click.option(
-    "--protocol", metavar="NAMES", help="Protocol of comparison: fair, paper, or fair,paper.  [default: the profile's]"
+    "--protocol", metavar="NAMES", help="Rules of the comparison: fair, paper, or fair,paper.  [default: the profile's]"
 )
 @click.option(
-    "--seeds", type=int, metavar="N", help="Repetitions with other splits and weights.  [default: the profile's]"
+    "--seeds",
+    type=int,
+    metavar="N",
+    help="Number of repetitions, each with another split and other initial weights.  [default: the profile's]",
 )
-@click.option("--epochs", type=int, metavar="N", help="Length of each training.  [default: the profile's]")
+@click.option("--epochs", type=int, metavar="N", help="Epochs of each training.  [default: the profile's]")
 @click.option(
     "--set",
     "settings",
     multiple=True,
     metavar="NAME.KEY=VALUE",
-    help="A parameter of a method or data set; repeatable.",
+    help="Change a parameter of a method or data set: autoencoding.beta=0.5; repeatable.",
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
 @click.option(
     "--backend", default="ray", show_default=True, help="ray: many trials at once; serial: one by one, in this process."
 )
 @click.option(
-    "--cpus-per-trial", type=int, default=1, show_default=True, metavar="N", help="Cores, and threads, of a trial."
+    "--cpus-per-trial",
+    type=int,
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="CPU cores for each trial; it uses as many threads.",
 )
 @click.option(
-    "--gpus-per-trial", type=float, metavar="X", help="Part of a GPU for each trial.  [default: 0.25 on cuda]"
+    "--gpus-per-trial",
+    type=float,
+    metavar="X",
+    help="Share of a GPU for each trial; 0.25: four trials share one GPU.  [default: 0.25 on cuda]",
 )
 @click.option(
-    "--address", metavar="HOST:PORT", help="A running Ray cluster; --out must lie on a disk that all nodes share."
+    "--address",
+    metavar="HOST:PORT",
+    help="Use the Ray cluster at this address; --out must be on a disk that all nodes share.",
 )
 @click.option(
-    "--deterministic", is_flag=True, help="On a GPU: the same bits in every run, but slower (on a CPU they always are)."
+    "--deterministic",
+    is_flag=True,
+    help="On a GPU: give the same bits in every run, but slower. (On a CPU every run does.)",
 )
 @click.option(
     "--out", default="runs", show_default=True, metavar="DIR", help="Results folder; finished trials in it are kept."
@@ -82,7 +102,7 @@ def bench() -> None:
     "--time-limit",
     type=float,
     metavar="MINUTES",
-    help="Of one trial, which is ended beyond it.  [default: 20 times its estimate, at least 30]",
+    help="Stop a trial that takes longer than this.  [default: 20 times its estimate, at least 30]",
 )
 @click.option(
     "--checkpoint-every",
@@ -90,18 +110,18 @@ def bench() -> None:
     default=30.0,
     show_default=True,
     metavar="SECONDS",
-    help="About what a killed trial loses.",
+    help="Time between two checkpoints of a trial; a killed trial loses about this much work.",
 )
 @click.option(
-    "--resume", is_flag=True, help="Go on with the last run in --out: what is missing, was killed or timed out."
+    "--resume", is_flag=True, help="Continue the runs in --out: run what is missing, was killed or timed out."
 )
-@click.option("--retry-failed", is_flag=True, help="Like --resume, and run what failed once more.")
+@click.option("--retry-failed", is_flag=True, help="Like --resume, and run the failed trials again.")
 @click.pass_context
 def run(context: click.Context, /, resume: bool, **options: Any) -> None:
     """Train and compare methods: rows, leaderboard, tables, pictures.
 
-    A call that finds finished trials in --out runs only what is missing. One that is cut short, by whatever, goes on
-    with --resume, to the same numbers.
+    Finished trials in --out are kept; only what is missing runs. To continue an interrupted run, use --resume: it
+    gives the same numbers.
     """
     from bench.base.console import Console
     from bench.commands import run
@@ -143,7 +163,7 @@ def _stored(context: click.Context, out: Path, but: set[str]) -> list[dict[str, 
 @bench.command()
 @click.argument("out", type=PATH)
 def status(out: Path) -> None:
-    """What of OUT is done, failed, was killed, timed out or is missing, method by method."""
+    """Show the status of each trial in OUT, by method and label fraction."""
     from bench.commands.run import how_to_go_on
     from bench.reporting.tables import status_grid
     from bench.trials.rows import row_label
@@ -166,11 +186,11 @@ bench.add_command(data)
 @bench.command(name="list")
 @click.argument("what", type=click.Choice(["methods", "datasets", "profiles", "protocols"]))
 @click.argument("names", default="", metavar="[NAMES]")
-@click.option("--parameters", is_flag=True, help="Also what --set can change of each method or data set.")
+@click.option("--parameters", is_flag=True, help="Also list the parameters that --set can change.")
 def list_(what: str, names: str, parameters: bool) -> None:
-    """What can be named on the command line: all of it, or NAMES, comma-separated.
+    """List the methods, data sets, profiles or protocols that you can use, or only those in NAMES (comma-separated).
 
-    The parameters of a method or data set of another package are shown where NAMES names it.
+    The parameters of a method or data set of another package are shown only if it is in NAMES.
     """
     from bench import registry
     from bench.learning import protocol
@@ -197,7 +217,7 @@ def list_(what: str, names: str, parameters: bool) -> None:
             _columns([(f"  {name}.{p.name}", str(p.default), p.help) for p in known])
     click.echo("Change one: bench run --set NAME.PARAMETER=VALUE")
     if group == registry.DATASETS:
-        click.echo("Where --set gives no box or per_class, bench run takes those of its --profile.")
+        click.echo("If --set gives no box or per_class, bench run takes those of its --profile.")
 
 
 def _columns(lines: list[tuple[str, ...]]) -> None:
@@ -209,7 +229,7 @@ def _columns(lines: list[tuple[str, ...]]) -> None:
 @bench.command()
 @click.argument("out", type=PATH)
 def report(out: Path) -> None:
-    """Write the tables and pictures of OUT anew from its trials."""
+    """Write the tables and figures of OUT again from its trials."""
     from bench.reporting import page as reporting
     from bench.trials.store import Store
 
@@ -228,23 +248,30 @@ def report(out: Path) -> None:
     help="Particle table (STAR, CSV, copick, Dynamo, SHREC) or folder of boxes.",
 )
 @click.option(
-    "--tomograms", type=PATH, metavar="PATH", help="A tomogram or a folder of them; else the boxes that a STAR names."
+    "--tomograms",
+    type=PATH,
+    metavar="PATH",
+    help="A tomogram or a folder of them. Without it: the boxes that the STAR file lists.",
 )
 @click.option(
     "--out", type=PATH, required=True, metavar="FILE", help="The same table with class, probability and confidence."
 )
-@click.option("--method", metavar="NAME", help="Of the trial that predicts.  [default: lowest validation loss]")
-@click.option("--fraction", type=float, metavar="%", help="Of the trial that predicts.  [default: the largest]")
-@click.option("--seed", type=int, metavar="N", help="Of the trial that predicts.")
-@click.option("--protocol", metavar="NAME", help="Of the trial that predicts.")
+@click.option(
+    "--method", metavar="NAME", help="Use a network of this method.  [default: the one with the lowest validation loss]"
+)
+@click.option(
+    "--fraction", type=float, metavar="%", help="Use a network of this label fraction.  [default: the largest]"
+)
+@click.option("--seed", type=int, metavar="N", help="Use a network of this seed.")
+@click.option("--protocol", metavar="NAME", help="Use a network of this protocol.")
 @CONTRAST
 @TOMOGRAM_VOXEL_SIZE
 @COORDINATES_VOXEL_SIZE
 def predict(**options: Any) -> None:
-    """Name the particles of a table with a network of RESULTS, a folder of bench run.
+    """Classify the particles of a table with a trained network. RESULTS is the --out folder of a bench run.
 
-    OUT has every row and column of the table as they were, and three more. Confidence is the probability after
-    calibration on the validation volumes. The test scores take no part in the choice of the trial.
+    OUT is the same table with three more columns: class, probability, confidence. The confidence is the probability
+    after calibration on the validation volumes. The test scores are not used to choose the network.
     """
     from bench.base.console import Console
     from bench.commands.predict import Request, predict
@@ -263,7 +290,7 @@ def predict(**options: Any) -> None:
 @bench.command()
 @click.argument("new", type=PATH)
 @click.argument("baseline", type=PATH)
-@click.option("--junit", type=PATH, help="Write the verdicts as a JUnit file.")
+@click.option("--junit", type=PATH, help="Also write the verdicts as a JUnit file.")
 def gate(new: Path, baseline: Path, junit: Path | None) -> None:
     """Regression gate: is NEW as good as BASELINE?
 

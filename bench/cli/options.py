@@ -12,22 +12,30 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)
 
 CONTRAST = click.option(
-    "--contrast", default="dark", show_default=True, help="Of particles in the tomogram: dark or bright."
+    "--contrast", default="dark", show_default=True, help="How particles look in the tomogram: dark or bright."
 )
 TOMOGRAM_VOXEL_SIZE = click.option(
-    "--tomogram-voxel-size-in-angstroms", type=float, metavar="Å", help="Where the header is wrong."
+    "--tomogram-voxel-size-in-angstroms",
+    type=float,
+    metavar="Å",
+    help="Voxel size of the tomogram, if its header has none or a wrong one.",
 )
 COORDINATES_VOXEL_SIZE = click.option(
-    "--coordinates-voxel-size-in-angstroms", type=float, metavar="Å", help="Where the table counts in other voxels."
+    "--coordinates-voxel-size-in-angstroms",
+    type=float,
+    metavar="Å",
+    help="Voxel size in which the table counts, if it is not the tomogram's.",
 )
-COUNT = click.option("--count", default=1000, show_default=True, metavar="N", help="The best so many.")
+COUNT = click.option(
+    "--count", default=1000, show_default=True, metavar="N", help="Number of positions to return, best first."
+)
 DEVICE = click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
 STRUCTURES = click.option(
     "--structures",
     required=True,
     type=PATH,
     metavar="DIR",
-    help="A folder of PDB or mmCIF files (also .gz), one a class.",
+    help="Folder of PDB or mmCIF files (also .gz), one per class.",
 )
 
 

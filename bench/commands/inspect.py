@@ -1,4 +1,4 @@
-"""`bench data inspect`: a data set → counts, SNR, a picture, and what betrays a class beside its particles."""
+"""`bench data inspect`: a data set → counts, SNR, a picture, and whether the background alone reveals the class."""
 
 from __future__ import annotations
 

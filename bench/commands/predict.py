@@ -54,7 +54,7 @@ def predict(request: Request, console: Console) -> Predicted:
     key = predictors.choose(store, request.method, request.fraction, request.seed, request.protocol)
     predictor = predictors.load(store, key)
     trial = predictor.trial
-    console.say(f"Named by {trial.data_title}, {trial.label()}; classes: {', '.join(predictor.class_names)}")
+    console.say(f"Classified by {trial.data_title}, {trial.label()}; classes: {', '.join(predictor.class_names)}")
     (table,) = read_tables([request.table])
     _check_output(table, request.out)
     cutting = Cutting(

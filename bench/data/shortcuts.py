@@ -1,4 +1,4 @@
-"""What is in a data set, and what betrays a class beside its particles."""
+"""What is in a data set, and whether the background alone reveals a class."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ MOST = 2000  # boxes that the shortcut check looks at
 
 @dataclass(frozen=True)
 class Shortcut:
-    """How well something is told from what is not the particle; chance is 1 / classes."""
+    """How well something is predicted from what is not the particle; chance is 1 / classes."""
 
     of: str
-    told_from: str
+    predicted_from: str
     balanced_accuracy: float
     chance: float
     luck: float  # what 97.5 % of guessing runs stay below
@@ -38,10 +38,12 @@ class Shortcut:
     def __str__(self) -> str:
         """For a terminal."""
         above = self.balanced_accuracy > self.luck
-        verdict = "the surroundings tell something, or the particle reaches the rim" if above else "nothing is told"
-        told = f"{self.of} from {self.told_from}: {100 * self.balanced_accuracy:.1f} %"
+        verdict = (
+            "the background reveals something, or the particle reaches the rim" if above else "nothing is revealed"
+        )
+        text = f"{self.of} from {self.predicted_from}: {100 * self.balanced_accuracy:.1f} %"
         return (
-            f"{told} (chance {100 * self.chance:.1f}, luck up to {100 * self.luck:.1f}; {self.boxes} boxes): {verdict}"
+            f"{text} (chance {100 * self.chance:.1f}, luck up to {100 * self.luck:.1f}; {self.boxes} boxes): {verdict}"
         )
 
 
@@ -71,7 +73,7 @@ def rim(box: int) -> npt.NDArray[np.bool_]:
 
 
 def shortcuts(made: Subtomograms, progress: Progress = silent) -> list[Shortcut]:
-    """How well class and tomogram are told from the rim of the box and from its grey scale (Shortcut).
+    """How well class and tomogram are predicted from the rim of the box and from its grey scale (Shortcut).
 
     By logistic regression in five folds; the folds keep tomograms whole where every class lies in two or more.
     """
@@ -89,11 +91,16 @@ def shortcuts(made: Subtomograms, progress: Progress = silent) -> list[Shortcut]
         progress(n + 1, len(known))
     tomograms = None if made.tomogram_ids is None else made.tomogram_ids[known]
     found = []
-    for told_from, features in (("the rim of the box", np.array(pattern)), ("its mean and variance", np.array(scale))):
+    for predicted_from, features in (
+        ("the rim of the box", np.array(pattern)),
+        ("its mean and variance", np.array(scale)),
+    ):
         if features.std(axis=0).max() > 1e-3:  # boxes on one scale have nothing to tell by it
-            found.append(_told("class", told_from, features, made.labels[known], tomograms))
+            found.append(_shortcut("class", predicted_from, features, made.labels[known], tomograms))
             if tomograms is not None:
-                found.append(_told("tomogram", told_from, features, np.unique(tomograms, return_inverse=True)[1], None))
+                found.append(
+                    _shortcut("tomogram", predicted_from, features, np.unique(tomograms, return_inverse=True)[1], None)
+                )
     return [some for some in found if some is not None]
 
 
@@ -110,7 +117,9 @@ def _pattern(box: Array, outside: npt.NDArray[np.bool_]) -> Array:
     return np.concatenate([np.log(bins + 1e-3), [stats.skew(values), stats.kurtosis(values)]])
 
 
-def _told(of: str, told_from: str, features: Array, labels: IntArray, groups: StrArray | None) -> Shortcut | None:
+def _shortcut(
+    of: str, predicted_from: str, features: Array, labels: IntArray, groups: StrArray | None
+) -> Shortcut | None:
     """None where there is nothing to tell apart, or too few of it for the folds."""
     counts = np.unique(labels, return_counts=True)[1]
     if len(counts) < 2 or counts.min() < FOLDS:
@@ -122,4 +131,4 @@ def _told(of: str, told_from: str, features: Array, labels: IntArray, groups: St
     chance = 1 / len(counts)
     spread = np.sqrt(chance * (1 - chance) * np.mean(1 / counts) / len(counts))
     score = float(balanced_accuracy_score(labels, said))
-    return Shortcut(of, told_from, score, chance, float(chance + 1.96 * spread), len(labels))
+    return Shortcut(of, predicted_from, score, chance, float(chance + 1.96 * spread), len(labels))
