@@ -32,6 +32,7 @@ MOVES_NOTHING = [
     ("methods/supervised.py", "Supervised 3D-CNN", "Something else"),
     ("datasets/phantoms.py", "parameter(0.5", "parameter(0.6"),
     ("methods/m2.py", "LATENT_SIZE = 50", "LATENT_SIZE = 40"),
+    ("bench/base/parameters.py", '"help": help', '"help": help.upper()'),
 ]
 METRIC = ("bench/trials/metrics.py", "ECE_BINS = 15", "ECE_BINS = 10")
 ASK = """
@@ -81,6 +82,21 @@ def test_what_moves_no_number_is_the_same_trial(change: Change, digests: dict[Ch
 def test_a_metric_moves_the_scores_alone(digests: dict[Change | None, list[str]]) -> None:
     assert digests[METRIC][0] == digests[None][0]
     assert digests[METRIC][1] != digests[None][1]
+
+
+def test_the_help_text_of_a_parameter_does_not_count_but_its_default_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bench.base.code import _read, code_digest
+
+    monkeypatch.syspath_prepend(tmp_path)
+    made = {}
+    for i, call in enumerate(('1.0, "weight"', '1.0, "weight of the loss"', '2.0, "weight"')):
+        (tmp_path / "declares.py").write_text(f"class Method:\n    alpha: float = parameter({call})\n")
+        _read.cache_clear()
+        importlib.invalidate_caches()
+        made[i] = code_digest("declares")
+    assert made[0] == made[1] != made[2]
 
 
 def test_a_method_s_own_package_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
