@@ -153,8 +153,8 @@ def _load(group: str, name: str, contract: type) -> Any:
     ]
     if len(chosen) != 1:
         raise BenchError(
-            f"{target}: {len(chosen)} classes that are complete and derive from {contract.__module__}."
-            f"{contract.__name__}; must be one, see 'Add a method' and 'Add a data set' in the README"
+            f"{target}: {len(chosen)} classes that are complete and derive from bench.{contract.__name__}; "
+            f"must be one, see 'Add a method' and 'Add a data set' in the README"
         )
     return chosen[0]
 
