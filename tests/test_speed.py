@@ -13,12 +13,14 @@ import pytest
 SPEED = Path(__file__).with_name("speed")
 
 
-def _pair(name: str, plain: float, fast: float) -> list[dict[str, object]]:
+def _pair(
+    name: str, plain: float, fast: float, mib: tuple[float, float] = (100, 50), gated: bool = True
+) -> list[dict[str, object]]:
     """Both forms of a benchmark as pytest-benchmark writes them; seconds."""
-    info = {"name": name, "memory_mib": 1.0, "gigaflops": 0.0, "pieces": 1}
+    info = {"name": name, "gigaflops": 0.0, "pieces": 1, "memory_part": 0.6, "gated": gated}
     return [
-        {"extra_info": info | {"form": form}, "stats": {"min": seconds}}
-        for form, seconds in (("plain", plain), ("fast", fast))
+        {"extra_info": info | {"form": form, "memory_mib": memory}, "stats": {"min": seconds}}
+        for form, seconds, memory in (("plain", plain, mib[0]), ("fast", fast, mib[1]))
     ]
 
 
@@ -34,6 +36,8 @@ def _law(takes: float) -> list[dict[str, object]]:
         (_pair("step", 2.0, 1.0) + _law(2.0), "step: 2.0× now, 4.0× before"),
         (_law(2.0), "step: 0.0× now, 4.0× before"),
         (_pair("step", 4.0, 1.0) + _pair("new", 4.0, 1.0), "new: no stored ratio"),
+        (_pair("step", 4.0, 1.0) + _pair("SGEMM", 4.0, 4.0, gated=False), "no ratio has fallen, no law is broken"),
+        (_pair("step", 4.0, 1.0, mib=(100, 70)), "step: 70 MiB, more than 0.6 of the plain form's"),
         (_pair("step", 4.0, 1.0) + _law(4.0), "twice the data: takes 4.00× the time, not 1.5 to 2.7×"),
         (_pair("step", 4.0, 1.0) + _law(1.0), "twice the data: takes 1.00× the time, not 1.5 to 2.7×"),
     ],

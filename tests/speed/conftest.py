@@ -35,6 +35,8 @@ def compare(benchmark: Any, form: str) -> Compare:
     """Time the one of two functions whose turn it is; `gigaflops` are those of the reduced arithmetic.
 
     pieces: of work that each of the two does, where they differ; times are then those of one piece.
+    memory: the largest part of the plain form's memory that `ratios.py` lets the fast one take; None: any.
+    gated: whether `ratios.py` holds the ratio of the times against the stored one.
     """
 
     def run(
@@ -43,13 +45,16 @@ def compare(benchmark: Any, form: str) -> Compare:
         fast: Callable[[], object],
         gigaflops: float = 0.0,
         pieces: tuple[int, int] = (1, 1),
+        memory: float | None = None,
+        gated: bool = True,
     ) -> None:
         function = plain if form == "plain" else fast
         start_peak("cpu")
         before = peak_in_mebibytes("cpu")
         function()
-        memory = peak_in_mebibytes("cpu") - before
-        benchmark.extra_info.update(name=name, form=form, gigaflops=gigaflops, memory_mib=memory)
+        taken = peak_in_mebibytes("cpu") - before
+        benchmark.extra_info.update(name=name, form=form, gigaflops=gigaflops, memory_mib=taken)
+        benchmark.extra_info.update(memory_part=memory, gated=gated)
         benchmark.extra_info["pieces"] = pieces[form == "fast"]
         benchmark.pedantic(function, rounds=3)
 

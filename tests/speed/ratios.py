@@ -5,7 +5,7 @@ python tests/speed/ratios.py speed.json ratios.json        exit code 1 where a r
 python tests/speed/ratios.py speed.json ratios.json 0.6    or by more than 60 %, as on a machine that others use too
 python tests/speed/ratios.py speed.json ratios.json write  stores the ratios
 
-A benchmark `in_turns` (conftest.py) brings a law of its own; whatever the tolerance, one that is broken is exit code 1.
+Laws of time in turns and of memory stand in the benchmarks themselves; one that is broken is exit code 1 too.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from typing import Any
 
 TOLERANCE = 0.4  # of the stored ratio: machines differ, and drift within a run
 
+Pair = dict[str, Any]
 
-def ratios(speed: dict[str, Any]) -> dict[str, dict[str, float]]:
-    """Of each pair: seconds in both forms, their ratio, MiB in both forms, GF/s of the fast one."""
+
+def ratios(speed: dict[str, Any]) -> dict[str, Pair]:
+    """Of each pair: seconds in both forms, their ratio, MiB in both forms, GF/s of the fast one, and what is gated."""
     pairs: dict[str, dict[str, dict[str, Any]]] = {}
     for run in speed["benchmarks"]:
         info = run["extra_info"]
@@ -33,13 +35,15 @@ def ratios(speed: dict[str, Any]) -> dict[str, dict[str, float]]:
             "ratio": forms["plain"]["seconds"] / forms["fast"]["seconds"],
             "plain_mib": forms["plain"]["memory_mib"],
             "fast_mib": forms["fast"]["memory_mib"],
+            "memory_part": forms["fast"]["memory_part"],
+            "gated": forms["fast"]["gated"],
             "gigaflops_per_second": forms["fast"]["gigaflops"] / forms["fast"]["seconds"],
         }
         for name, forms in pairs.items()
     }
 
 
-def fallen(now: dict[str, dict[str, float]], stored: dict[str, float], tolerance: float) -> list[str]:
+def fallen(now: dict[str, Pair], stored: dict[str, float], tolerance: float) -> list[str]:
     """A line for each stored ratio that is gone or has fallen too far, and for each that is not stored."""
     lines = [f"{name}: no stored ratio; write one" for name in now if name not in stored]
     for name, before in stored.items():
@@ -50,9 +54,14 @@ def fallen(now: dict[str, dict[str, float]], stored: dict[str, float], tolerance
 
 
 def broken(speed: dict[str, Any]) -> list[str]:
-    """A line for each law that a measurement breaks (conftest.py: `in_turns`)."""
+    """A line for each law that a measurement breaks (conftest.py: `in_turns`, and `memory` of `compare`)."""
     infos = [run["extra_info"] for run in speed["benchmarks"] if "law" in run["extra_info"]]
-    return [
+    lines = [
+        f"{name}: {pair['fast_mib']:.0f} MiB, more than {pair['memory_part']:g} of the plain form's"
+        for name, pair in ratios(speed).items()
+        if pair["memory_part"] is not None and pair["fast_mib"] > pair["memory_part"] * pair["plain_mib"]
+    ]
+    return lines + [
         f"{info['name']}: takes {info['takes']:.2f}× the time, not {info['law'][0]:g} to {info['law'][1]:g}×"
         for info in infos
         if not info["law"][0] <= info["takes"] <= info["law"][1]
@@ -74,7 +83,7 @@ def main(speed: str, reference: str | None = None, how: str = str(TOLERANCE)) ->
             print(f"{info['name']:52} takes {info['takes']:.2f}× the time")
     if reference is None:
         return 0
-    gated = {name: pair for name, pair in now.items() if not name.startswith("SGEMM")}  # the same in both forms
+    gated = {name: pair for name, pair in now.items() if pair["gated"]}
     if how == "write":
         Path(reference).write_text(
             json.dumps({k: round(v["ratio"], 2) for k, v in gated.items()}, indent=1, ensure_ascii=False) + "\n"
