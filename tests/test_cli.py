@@ -160,7 +160,7 @@ def test_list_says_which_data_sets_need_a_folder(bench: Call) -> None:
     ("what", "name", "first", "last"),
     [
         ("methods", "autoencoding", "alpha 1.0 weight of the reconstruction loss", "beta 1.0 weight of"),
-        ("datasets", "phantoms", "test_fraction 0.5 part held out", "seed 0 seed of shapes"),
+        ("datasets", "phantoms", "test_fraction None part held out", "seed 0 seed of shapes"),
     ],
 )
 def test_list_shows_parameters_in_columns(what: str, name: str, first: str, last: str, bench: Call) -> None:
@@ -185,8 +185,8 @@ def test_list_of_an_unknown_name_or_of_no_parameters_is_one_line(bench: Call) ->
 def test_simulate_has_an_option_and_a_help_text_for_each_parameter(bench: Call) -> None:
     _, out, _ = bench("data", "simulate", "--help")
     said = " ".join(out.split())
-    for _, _, text in registry.parameters(registry.DATASETS, "simulated")[1:]:
-        assert text in said
+    for parameter in registry.parameters(registry.DATASETS, "simulated")[1:]:
+        assert parameter.help in said
     assert "test-fraction" not in said
 
 
