@@ -1,6 +1,7 @@
 """subtomobench: semi-supervised classification of subtomograms, compared on equal terms.
 
-What a method or a data set needs can be imported from here: `from bench import Batch, Method`.
+What a method or a data set needs can be imported from here: `from bench import Batch, Method`; so can the commands
+`run` and `predict`, for a script: `run([RunRequest(out="runs")], Console())`.
 """
 
 import os
@@ -12,13 +13,18 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bench.base.arrays import UNLABELLED
+    from bench.base.console import Console
     from bench.base.parameters import parameter
+    from bench.commands.predict import Request as PredictRequest
+    from bench.commands.predict import predict
+    from bench.commands.run import run
     from bench.data.dataset import Dataset
     from bench.data.subtomograms import Subtomograms
     from bench.learning.contracts import Batch, TrainingData
     from bench.learning.method import Classifier, Method
     from bench.learning.networks import Backbone, ClassifierNetwork
     from bench.learning.training import Trainer
+    from bench.trials.plan import Request as RunRequest
 
 __version__ = "0.1.0"
 __all__ = [
@@ -27,12 +33,17 @@ __all__ = [
     "Batch",
     "Classifier",
     "ClassifierNetwork",
+    "Console",
     "Dataset",
     "Method",
+    "PredictRequest",
+    "RunRequest",
     "Subtomograms",
     "Trainer",
     "TrainingData",
     "parameter",
+    "predict",
+    "run",
 ]
 
 _HOMES = {
@@ -41,13 +52,19 @@ _HOMES = {
     "Batch": "bench.learning.contracts",
     "Classifier": "bench.learning.method",
     "ClassifierNetwork": "bench.learning.networks",
+    "Console": "bench.base.console",
     "Dataset": "bench.data.dataset",
     "Method": "bench.learning.method",
+    "PredictRequest": "bench.commands.predict",
+    "RunRequest": "bench.trials.plan",
     "Subtomograms": "bench.data.subtomograms",
     "Trainer": "bench.learning.training",
     "TrainingData": "bench.learning.contracts",
     "parameter": "bench.base.parameters",
+    "predict": "bench.commands.predict",
+    "run": "bench.commands.run",
 }
+_NAMES_AT_HOME = {"PredictRequest": "Request", "RunRequest": "Request"}  # where they differ
 _here = os.path.dirname(__file__)
 
 if not TYPE_CHECKING:  # to a type checker this function would be any name
@@ -56,7 +73,7 @@ if not TYPE_CHECKING:  # to a type checker this function would be any name
         """Import a name of `__all__` when it is asked for: every call of the command imports this file."""
         if name not in _HOMES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(import_module(_HOMES[name]), name)
+        return getattr(import_module(_HOMES[name]), _NAMES_AT_HOME.get(name, name))
 
 
 def home_of(name: str) -> str:

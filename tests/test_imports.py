@@ -9,7 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+import bench
+from bench import registry
+from bench.files import volume
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = """
@@ -73,6 +78,24 @@ def test_the_package_alone_imports_nothing_heavy() -> None:
     script = "import bench, sys; print({'numpy', 'pandas', 'ray', 'torch'} & {*sys.modules}, bench.Batch.__name__)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "set() Batch\n"
+
+
+def test_a_script_runs_and_predicts_with_names_of_bench(tmp_path: Path) -> None:
+    rng, boxes = np.random.default_rng(0), tmp_path / "boxes"
+    boxes.mkdir()
+    voxel_size = registry.dataset("phantoms", {"box": 8, "per_class": 1}).load().voxel_size_in_angstroms
+    for i in range(3):
+        volume.write(boxes / f"{i}.mrc", rng.normal(size=(12, 12, 12)).astype(np.float32), voxel_size)
+    (tmp_path / "table.star").write_text(
+        "data_\n\nloop_\n_rlnImageName #1\n" + "".join(f"{boxes}/{i}.mrc\n" for i in range(3))
+    )
+    tiny = ("phantoms.box=8", "phantoms.per_class=30")
+    options = {"methods": "supervised", "fractions": "40", "seeds": 1, "epochs": 1, "backend": "serial"}
+    out, table = tmp_path / "runs", tmp_path / "named.star"
+    assert bench.run([bench.RunRequest(out=str(out), settings=tiny, **options)], bench.Console())
+    said = bench.predict(bench.PredictRequest(out, str(tmp_path / "table.star"), table), bench.Console())
+    assert sum(said.counts.values()) == 3
+    assert table.is_file()
 
 
 @pytest.mark.parametrize("folder", ["methods", "datasets"])

@@ -36,10 +36,11 @@ def _room(path: Path) -> str:
     return parts[0] if parts[0] != "bench" else parts[1]
 
 
-def _faces() -> dict[str, str]:
-    """Name → module of what `bench` itself gives, as a type checker reads it."""
+def _faces() -> dict[str, tuple[str, str]]:
+    """Name → (module, name there) of what `bench` itself gives, as a type checker reads it."""
     nodes = [n for n in ast.walk(ast.parse(FACE.read_text())) if isinstance(n, ast.ImportFrom)]
-    return {alias.name: str(n.module) for n in nodes if str(n.module).startswith("bench.") for alias in n.names}
+    pairs = [(str(n.module), alias) for n in nodes if str(n.module).startswith("bench.") for alias in n.names]
+    return {alias.asname or alias.name: (module, alias.name) for module, alias in pairs}
 
 
 def _imports(path: Path) -> set[str]:
@@ -48,7 +49,7 @@ def _imports(path: Path) -> set[str]:
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module == "bench":
-            found |= {FACES.get(alias.name, f"bench.{alias.name}") for alias in node.names}
+            found |= {FACES.get(alias.name, (f"bench.{alias.name}", ""))[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             found.add(node.module)
     return found
@@ -79,8 +80,8 @@ def test_what_the_base_has_is_written_once(call: str, home: str) -> None:
 def test_the_face_gives_what_a_type_checker_reads() -> None:
     assert set(bench.__all__) == set(FACES)
     assert set(bench.__all__) <= set(dir(bench))
-    for name, module in FACES.items():
-        assert getattr(bench, name) is getattr(import_module(module), name)
+    for name, (module, name_there) in FACES.items():
+        assert getattr(bench, name) is getattr(import_module(module), name_there)
         assert bench.home_of(name) == module
     assert bench.home_of("__version__") == "bench"
     with pytest.raises(AttributeError, match="module 'bench' has no attribute 'nonsense'"):
