@@ -6,14 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy.spatial.transform import Rotation
 
+from bench.base.arrays import Float64Array
 from bench.base.parameters import parameter
 from bench.base.seeds import numpy_generator
 from bench.simulation import Density, Imaging, Plan, Simulation, plan
 
-Points = npt.NDArray[np.float64]  # (n, 3), (z, y, x) in Å, the main symmetry axis along z
 EXTENT_IN_ANGSTROMS = 336.0
 CUBIC_ANGSTROMS_PER_DALTON = 1.21  # protein
 RNA_CONTRAST = 1.6  # of a ribosome's density to a protein's
@@ -44,12 +43,12 @@ class Phantoms(Simulation):
 class Blobs:
     """A shape as a sum of Gaussians."""
 
-    centres: Points
-    sigma: npt.NDArray[np.float64]  # (n,), Å
-    mass: npt.NDArray[np.float64]  # (n,), integral of each
+    centres: Float64Array
+    sigma: Float64Array  # (n,), Å
+    mass: Float64Array  # (n,), integral of each
 
 
-def _subunit(mass_in_kilodaltons: float, rng: np.random.Generator) -> tuple[Points, float, float]:
+def _subunit(mass_in_kilodaltons: float, rng: np.random.Generator) -> tuple[Float64Array, float, float]:
     """A globular subunit as three overlapping lobes: offsets (3, 3), σ in Å and mass of each."""
     radius = (3 * CUBIC_ANGSTROMS_PER_DALTON * 1e3 * mass_in_kilodaltons / (4 * np.pi)) ** (1 / 3)
     lobe = radius / 3 ** (1 / 3)

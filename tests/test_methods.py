@@ -207,15 +207,15 @@ def test_m2_bounds_equal_an_explicit_sum_over_the_classes() -> None:
         kl = torch.distributions.kl_divergence(posterior, prior).sum()
         return float(network.log_p_x[i, y] + math.log(1 / N_CLASSES) - kl)
 
-    total, naming = 0.0, []
+    total, cross_entropies = 0.0, []
     for i, label in enumerate(batch.labels.tolist()):
         if label == UNLABELLED:  # −U(x), Eq. 7: expectation of the bound plus the entropy
             total += sum(float(q[i, y]) * bound(i, y) for y in range(N_CLASSES))
             total += float(-(q[i] * q[i].log()).sum())
         else:
             total += bound(i, label)
-            naming.append(-math.log(float(q[i, label])))
-    expected = -total / 6 + alpha * sum(naming) / len(naming)
+            cross_entropies.append(-math.log(float(q[i, label])))
+    expected = -total / 6 + alpha * sum(cross_entropies) / len(cross_entropies)
     assert float(M2(alpha).loss(network, batch)) == pytest.approx(expected, rel=1e-5)  # type: ignore[arg-type]
 
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from bench import picking
+from bench.base.arrays import Float64Array
 from bench.base.console import Console
 from bench.base.errors import BenchError
 from bench.base.units import check_positive
@@ -66,7 +66,7 @@ def _template(path: Path, voxel_size_in_angstroms: float) -> Density:
     return replace(found, voxels=found.voxels.clip(0))
 
 
-def _places(path: Path, tomogram: Path, shape: tuple[int, ...], voxel_size: float) -> npt.NDArray[np.float64]:
+def _places(path: Path, tomogram: Path, shape: tuple[int, ...], voxel_size: float) -> Float64Array:
     """(z, y, x) of a table's rows for a tomogram in its voxels, (n, 3); raises BenchError where there is none."""
     table = tables.read(path)
     which = np.array([i for i, name in enumerate(table.rows["tomogram"]) if file_of(name, [tomogram])], dtype=int)

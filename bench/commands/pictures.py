@@ -6,8 +6,8 @@ import math
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from bench.base.arrays import Float64Array
 from bench.data.subtomograms import Subtomograms
 from bench.files import sheets
 from bench.files.volume import AnyArray
@@ -35,7 +35,7 @@ def mean_boxes(made: Subtomograms, contrast: str, path: Path) -> None:
 
 
 def numbered_places(
-    voxels: AnyArray, places: npt.NDArray[np.float64], radius: float, contrast: str, title: str, table: Path
+    voxels: AnyArray, places: Float64Array, radius: float, contrast: str, title: str, table: Path
 ) -> None:
     """Beside a table of places (n, 3): a marked slice (.png), and their boxes by number (-001.png …), GALLERY at most.
 

@@ -83,7 +83,7 @@ def _rows(
     said = [NOTHING] * len(table)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "volumes.npy"
-        with console.counted("Cutting and naming") as progress:
+        with console.counted("Cutting and classifying") as progress:
             cut = cut_out([table], tomograms, cutting, path, repeats=True, progress=progress)
         if len(cut.kept):
             boxes = np.load(path, mmap_mode="r")

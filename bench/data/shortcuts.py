@@ -14,12 +14,11 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, cross
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from bench.base.arrays import UNLABELLED, IntArray, StrArray
+from bench.base.arrays import UNLABELLED, Float64Array, IntArray, StrArray
 from bench.base.progress import Progress, silent
 from bench.base.seeds import numpy_generator
 from bench.data.subtomograms import Subtomograms
 
-Array = npt.NDArray[np.float64]
 FOLDS = 5
 MOST = 2000  # boxes that the shortcut check looks at
 
@@ -104,7 +103,7 @@ def shortcuts(made: Subtomograms, progress: Progress = silent) -> list[Shortcut]
     return [some for some in found if some is not None]
 
 
-def _pattern(box: Array, outside: npt.NDArray[np.bool_]) -> Array:
+def _pattern(box: Float64Array, outside: npt.NDArray[np.bool_]) -> Float64Array:
     """Texture of the rim on its own grey scale: moments, and power by frequency and by direction."""
     values = box[outside]
     shown = np.where(outside, (box - values.mean()) / max(float(values.std()), 1e-12), 0.0)
@@ -118,7 +117,7 @@ def _pattern(box: Array, outside: npt.NDArray[np.bool_]) -> Array:
 
 
 def _shortcut(
-    of: str, predicted_from: str, features: Array, labels: IntArray, groups: StrArray | None
+    of: str, predicted_from: str, features: Float64Array, labels: IntArray, groups: StrArray | None
 ) -> Shortcut | None:
     """None where there is nothing to tell apart, or too few of it for the folds."""
     counts = np.unique(labels, return_counts=True)[1]

@@ -112,7 +112,7 @@ def _sorted(parts: list[IntArray]) -> IntArray:
 def _split_classes(
     members: IntArray, labels: IntArray, fraction: float, rng: np.random.Generator
 ) -> tuple[IntArray, IntArray]:
-    """(kept, taken): `share` of each class taken, at least one and never all."""
+    """(kept, taken): `fraction` of each class taken, at least one and never all."""
     kept, taken = [], []
     for c in np.unique(labels[members]):
         order = rng.permutation(members[labels[members] == c])
@@ -127,7 +127,7 @@ def _split_classes(
 def _split_tomograms(
     members: IntArray, labels: IntArray, tomogram_ids: StrArray, fraction: float, rng: np.random.Generator
 ) -> tuple[IntArray, IntArray]:
-    """(kept, taken): whole tomograms, of 200 random drawings the one whose class shares are nearest to `share`."""
+    """(kept, taken): whole tomograms, of 200 random drawings the one whose class shares are nearest to `fraction`."""
     names, tomogram = np.unique(tomogram_ids[members], return_inverse=True)
     classes, kind = np.unique(labels[members], return_inverse=True)
     counts = np.zeros((len(names), len(classes)))

@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 from scipy.spatial import cKDTree
 
+from bench.base.arrays import Float64Array
 from bench.base.errors import BenchError
 from bench.base.seeds import numpy_generator
-from bench.extraction.crop import Array, inside
+from bench.extraction.crop import inside
 from bench.extraction.cutting import Cutting
 from bench.extraction.sites import BACKGROUND, SITE
 from bench.extraction.tomograms import Tomograms
@@ -54,7 +55,7 @@ def beside(found: pd.DataFrame, tomograms: Tomograms, cutting: Cutting) -> pd.Da
     return pd.concat(parts, ignore_index=True)[SITE]
 
 
-def _apart(places: Array, distance: float) -> list[int]:
+def _apart(places: Float64Array, distance: float) -> list[int]:
     """Rows of `places` (n, 3) that stand `distance` or more from each one chosen before."""
     tree, free, chosen = cKDTree(places), np.ones(len(places), dtype=bool), []
     for i in range(len(places)):

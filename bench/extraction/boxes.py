@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bench.base.arrays import UNLABELLED, FloatArray, IntArray
+from bench.base.arrays import UNLABELLED, Float64Array, FloatArray, IntArray
 from bench.base.errors import BenchError
 from bench.base.progress import Progress, silent
 from bench.base.units import in_angstroms
 from bench.data.subtomograms import Subtomograms
 from bench.extraction.background import beside
-from bench.extraction.crop import Array, cut, inside, normalised
+from bench.extraction.crop import cut, inside, normalised
 from bench.extraction.cutting import Cutting
 from bench.extraction.sites import BACKGROUND, distinct, sites
 from bench.extraction.tomograms import Tomograms
@@ -93,7 +93,7 @@ def _cut_all(
 
 
 def _cut_one(
-    file: Path, place: Array, tomograms: Tomograms, cutting: Cutting
+    file: Path, place: Float64Array, tomograms: Tomograms, cutting: Cutting
 ) -> tuple[FloatArray | None, float | None]:
     """The box at a place, or in the middle of a file where it is NaN; and the file's voxel size in Å."""
     voxels, voxel_size = tomograms.mapped(file)

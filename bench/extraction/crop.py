@@ -6,12 +6,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import fft, ndimage
 
-from bench.base.arrays import FloatArray
-
-Array = npt.NDArray[np.float64]
+from bench.base.arrays import Float64Array, FloatArray
 
 
-def inside(places: Array, shape: tuple[int, ...], box: int, ratio: float) -> npt.NDArray[np.bool_]:
+def inside(places: Float64Array, shape: tuple[int, ...], box: int, ratio: float) -> npt.NDArray[np.bool_]:
     """Which of `places` (n, 3) have room for a box in a tomogram of `shape`."""
     if ratio == 1:
         low = np.round(places) - box // 2
@@ -20,7 +18,7 @@ def inside(places: Array, shape: tuple[int, ...], box: int, ratio: float) -> npt
     return np.asarray(((low >= 0) & (high <= np.array(shape) - 1)).all(axis=1))
 
 
-def cut(voxels: npt.NDArray[np.generic], centre: Array, box: int, ratio: float) -> FloatArray:
+def cut(voxels: npt.NDArray[np.generic], centre: Float64Array, box: int, ratio: float) -> FloatArray:
     """The cube of `box` voxels about `centre` (z, y, x), which lands on voxel box // 2 of each side, (box, box, box).
 
     ratio: voxels of the tomogram to one of the box. At 1 voxels are taken as they are, about the nearest one; else

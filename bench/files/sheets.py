@@ -15,7 +15,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.patches import Circle
 
-from bench.base.arrays import FloatArray
+from bench.base.arrays import Float64Array, FloatArray
 
 DPI = 150
 SHEET_WIDTH_IN_INCHES = 9.0
@@ -66,7 +66,7 @@ def gallery(boxes: list[FloatArray], first: int, title: str, path: Path) -> None
     plt.close(figure)
 
 
-def marked(voxels: npt.NDArray[Any], places: npt.NDArray[np.float64], radius: float, title: str, path: Path) -> None:
+def marked(voxels: npt.NDArray[Any], places: Float64Array, radius: float, title: str, path: Path) -> None:
     """A slab of a tomogram (d, h, w), averaged along z, with circles about `places` (n, 3) in it."""
     d = len(voxels)
     low, high = max(0, d // 2 - max(1, d // 20)), d // 2 + max(1, d // 20) + 1

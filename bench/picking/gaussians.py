@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from bench.base.arrays import Float64Array
 from bench.base.errors import BenchError
 from bench.base.progress import Progress, silent
 from bench.picking.input import constant, sign_of
@@ -103,7 +104,7 @@ def _answer(
     return answer * torch.from_numpy(np.sqrt(inside / noise).astype(np.float32)).to(device), (z, y, x)
 
 
-def _blur(n: int, width: float, rows: slice, columns: slice) -> npt.NDArray[np.float64]:
+def _blur(n: int, width: float, rows: slice, columns: slice) -> Float64Array:
     """The matrix that blurs an axis of `n` voxels, mirrored at its walls: `rows` of the blurred, `columns` of it."""
     weights = _weights(width)
     steps = np.arange(len(weights)) - len(weights) // 2
@@ -114,10 +115,10 @@ def _blur(n: int, width: float, rows: slice, columns: slice) -> npt.NDArray[np.f
     return matrix
 
 
-def _weights(width: float) -> npt.NDArray[np.float64]:
+def _weights(width: float) -> Float64Array:
     reach = math.ceil(REACH * width)
     weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / width) ** 2)
-    normal: npt.NDArray[np.float64] = weights / weights.sum()
+    normal: Float64Array = weights / weights.sum()
     return normal
 
 
@@ -128,12 +129,12 @@ def _noise_inside(widths: tuple[float, float]) -> float:
     return float((narrow**2).sum() ** 3 - 2 * (narrow * wide).sum() ** 3 + (wide**2).sum() ** 3)
 
 
-def _outer(axes: list[npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
+def _outer(axes: list[Float64Array]) -> Float64Array:
     z, y, x = axes
     return z[:, None, None] * y[:, None] * x
 
 
-def _along_axes(source: Tensor, matrices: list[npt.NDArray[np.float64]]) -> Tensor:
+def _along_axes(source: Tensor, matrices: list[Float64Array]) -> Tensor:
     """The axes z, y, x of `source` (d, h, w), each times its matrix."""
     z, y, x = (torch.from_numpy(matrix.astype(np.float32)).to(source.device) for matrix in matrices)
     flat = y @ (source @ x.T)

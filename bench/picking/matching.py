@@ -13,13 +13,13 @@ import pandas as pd
 import torch
 from scipy.spatial import cKDTree
 
-from bench.base.arrays import FloatArray, IntArray
+from bench.base.arrays import Float64Array, FloatArray, IntArray
 from bench.base.errors import BenchError
 from bench.base.progress import Progress, silent
 from bench.base.units import ANGLES
 from bench.picking.correlation import Correlator
 from bench.picking.input import constant, sign_of
-from bench.picking.peaks import Positions, maxima, strongest
+from bench.picking.peaks import maxima, strongest
 from bench.picking.rotations import rotation_grid
 from bench.picking.templates import Templates, templates
 from bench.picking.tiles import Slices, part, tiles
@@ -141,10 +141,10 @@ def _moved(core: Slices, start: int, stop: int) -> Slices:
     return z, y, x
 
 
-def _picked(scores: FloatArray, distance: float, count: int) -> tuple[IntArray, Positions]:
+def _picked(scores: FloatArray, distance: float, count: int) -> tuple[IntArray, Float64Array]:
     """Voxels (n, 3) of the best maxima, and their sub-voxel places (n, 3)."""
     d, h, w = scores.shape
-    found: list[tuple[IntArray, Positions, npt.NDArray[np.float64]]] = []
+    found: list[tuple[IntArray, Float64Array, Float64Array]] = []
     for tile in tiles((d, h, w), SIDE, 1):
         corner = np.array([along.start for along in tile.read])
         at, places, values = maxima(torch.from_numpy(scores[tile.read]), tile.inner)
@@ -154,9 +154,7 @@ def _picked(scores: FloatArray, distance: float, count: int) -> tuple[IntArray, 
     return at[best], places[best]
 
 
-def _rescored(
-    voxels: npt.NDArray[Any], sign: float, rows: Templates, at: IntArray
-) -> tuple[npt.NDArray[np.float64], IntArray]:
+def _rescored(voxels: npt.NDArray[Any], sign: float, rows: Templates, at: IntArray) -> tuple[Float64Array, IntArray]:
     """The exact score of voxels `at` (n, 3) over all rotations, and the rotation that has it."""
     device = rows.transfer.device
     patches = np.empty((len(at), len(rows.offsets)), dtype=np.float32)

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
 from torch.nn import functional
 
-from bench.base.arrays import IntArray
+from bench.base.arrays import Float64Array, IntArray
 from bench.picking.tiles import Slices
 
-Positions = npt.NDArray[np.float64]  # (n, 3), zyx in voxels
 
-
-def maxima(scores: Tensor, inner: Slices) -> tuple[IntArray, Positions, npt.NDArray[np.float64]]:
+def maxima(scores: Tensor, inner: Slices) -> tuple[IntArray, Float64Array, Float64Array]:
     """Voxels (n, 3) of `inner` that are above 0 and above or like their 26 neighbours in `scores` (d, h, w).
 
     Also their sub-voxel places, counted from the first voxel of `scores`, and their scores.
@@ -40,7 +37,7 @@ def _offsets(scores: Tensor, at: Tensor) -> Tensor:
     return offsets
 
 
-def strongest(places: Positions, scores: npt.NDArray[np.float64], distance: float, count: int) -> IntArray:
+def strongest(places: Float64Array, scores: Float64Array, distance: float, count: int) -> IntArray:
     """Indices of up to `count` places, best first, none nearer than `distance` voxels to a better one that is kept."""
     if not len(places):
         return np.empty(0, dtype=np.int64)

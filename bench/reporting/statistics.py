@@ -6,15 +6,14 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
+from bench.base.arrays import Float64Array
 from bench.base.seeds import numpy_generator
 from bench.trials.rows import CELL, COMPARISON, SCORES
 
 CONFIDENCE = 0.95
-Values = npt.NDArray[np.float64]
 
 
 class Interval(NamedTuple):
@@ -26,7 +25,7 @@ class Interval(NamedTuple):
     n: int
 
 
-def t_interval(values: Values) -> Interval:
+def t_interval(values: Float64Array) -> Interval:
     """Mean over seeds with Student's t interval, ddof = 1."""
     n = len(values)
     mean = float(np.mean(values)) if n else math.nan
@@ -36,7 +35,7 @@ def t_interval(values: Values) -> Interval:
     return Interval(mean, mean - float(half), mean + float(half), n)
 
 
-def bootstrap_interval(differences: Values) -> Interval:
+def bootstrap_interval(differences: Float64Array) -> Interval:
     """Mean of paired differences with a percentile bootstrap interval over the pairs (10,000 drawings, fixed seed).
 
     For six pairs or more: below that it hardly leaves the range of the pairs, and `t_interval` is the honest one.
@@ -52,7 +51,7 @@ def bootstrap_interval(differences: Values) -> Interval:
 
 
 def precision(n_test: int, fraction: float = 0.5) -> float:
-    """Half-width of the 95 % interval that `n_test` volumes allow for an accuracy of `share`: 4.5 points for 480."""
+    """Half-width of the 95 % interval that `n_test` volumes allow for an accuracy of `fraction`: 4.5 points for 480."""
     return 1.959964 * math.sqrt(fraction * (1 - fraction) / n_test)
 
 

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from scipy import fft, ndimage
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 from torch.nn import functional
 
-from bench.base.arrays import FloatArray
+from bench.base.arrays import Float64Array, FloatArray
 from bench.base.errors import BenchError
 from bench.files import volume
 
@@ -36,8 +35,8 @@ class FittedDensity:
 
     name: str
     voxels: Tensor  # (d, h, w)
-    centre: npt.NDArray[np.float64]  # (3,), of mass, in voxels of the grid
-    scale: npt.NDArray[np.float64]  # (3,), voxels of the grid to one voxel of the box
+    centre: Float64Array  # (3,), of mass, in voxels of the grid
+    scale: Float64Array  # (3,), voxels of the grid to one voxel of the box
     radius: float  # of the sphere about the centre with 98 % of the mass, in voxels of the box
 
     def posed(self, shape: tuple[int, int, int], rotations: Rotation, shifts: FloatArray) -> Tensor:

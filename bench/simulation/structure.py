@@ -11,6 +11,7 @@ import gemmi
 import numpy as np
 import numpy.typing as npt
 
+from bench.base.arrays import Float64Array
 from bench.base.errors import BenchError
 from bench.files import volume
 
@@ -24,9 +25,9 @@ class Structure:
     """Atoms in Å, and what was done to the file's."""
 
     name: str
-    positions: npt.NDArray[np.float64]  # (n, 3), (z, y, x)
+    positions: Float64Array  # (n, 3), (z, y, x)
     elements: npt.NDArray[np.str_]  # (n,), chemical symbols
-    occupancies: npt.NDArray[np.float64]  # (n,), in (0, 1]
+    occupancies: Float64Array  # (n,), in (0, 1]
     notes: dict[str, int | str] = field(default_factory=dict)  # counts by name, and the assembly that was taken
 
 

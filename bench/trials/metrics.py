@@ -9,9 +9,8 @@ import numpy.typing as npt
 from scipy import optimize, special
 from sklearn import metrics
 
-from bench.base.arrays import IntArray
+from bench.base.arrays import Float64Array, IntArray
 
-Probabilities = npt.NDArray[np.float64]
 ECE_BINS = 15
 PRIOR_WIDTH = 0.5  # of log temperature about 0: few validation volumes must not make a network all too sure of itself
 
@@ -29,7 +28,7 @@ class Classification:
     confusion: tuple[tuple[int, ...], ...]  # [true][predicted]
 
 
-def classification(labels: IntArray, probabilities: Probabilities) -> Classification:
+def classification(labels: IntArray, probabilities: Float64Array) -> Classification:
     """labels: (n,), every class present; probabilities: (n, classes), rows sum to 1.
 
     Raises FloatingPointError where a probability is not a number.
@@ -50,7 +49,7 @@ def classification(labels: IntArray, probabilities: Probabilities) -> Classifica
     )
 
 
-def temperature(logits: Probabilities, labels: IntArray) -> float:
+def temperature(logits: Float64Array, labels: IntArray) -> float:
     """T > 0 that calibrates softmax(logits / T), likeliest on held-out volumes (Guo et al. 2017) with a prior on log T.
 
     logits: (n, classes); labels: (n,). 1 where there is no volume.
@@ -63,12 +62,12 @@ def temperature(logits: Probabilities, labels: IntArray) -> float:
     return float(np.exp(optimize.minimize_scalar(cost, bounds=(-4, 4), method="bounded").x)) if len(labels) else 1.0
 
 
-def calibration_error(probabilities: Probabilities, labels: IntArray) -> float:
+def calibration_error(probabilities: Float64Array, labels: IntArray) -> float:
     """Expected calibration error of the top probability; (n, classes), (n,)."""
     return _calibration_error(probabilities.max(1), probabilities.argmax(1) == labels)
 
 
-def _calibration_error(confidence: Probabilities, correct: npt.NDArray[np.bool_]) -> float:
+def _calibration_error(confidence: Float64Array, correct: npt.NDArray[np.bool_]) -> float:
     """Mean over the volumes of |accuracy − confidence| of the bin that each falls in."""
     bins = np.minimum((confidence * ECE_BINS).astype(int), ECE_BINS - 1)
     gap = np.bincount(bins, weights=correct - confidence, minlength=ECE_BINS)

@@ -75,12 +75,12 @@ def test_classifier_step(compare: Compare) -> None:
     )
 
 
-@pytest.mark.parametrize("what", ["naming", "rebuilding"])
+@pytest.mark.parametrize("what", ["classifying", "reconstructing"])
 def test_evaluation(compare: Compare, what: str) -> None:
     network, volumes = AutoencodingNetwork(Backbone(28, CLASSES)).eval(), make_batch(128, 28).volumes
     plain, fast = {
-        "naming": (lambda: network.classifier(plain_encode(network, volumes)), lambda: network.logits(volumes)),
-        "rebuilding": (lambda: plain_reconstruct(network, volumes), lambda: network.reconstruct(volumes)),
+        "classifying": (lambda: network.classifier(plain_encode(network, volumes)), lambda: network.logits(volumes)),
+        "reconstructing": (lambda: plain_reconstruct(network, volumes), lambda: network.reconstruct(volumes)),
     }[what]
     compare(f"{what}, 28³, 128 volumes", torch.no_grad()(plain), torch.inference_mode()(fast), memory=0.3)
 

@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from scipy.spatial.transform import Rotation
 
 from bench.base.errors import BenchError
@@ -37,7 +36,6 @@ _TOMOGRAM = ("tomogram", "tomo", "tomo_name", "tomo_id", "run_name", "run", "exp
 _CLASS = ("class", "class_name", "label", "particle_type", "type", "pickable_object_name", "rlnclassnumber")
 _IN_ANGSTROMS = ("{}_angstrom", "{}_angstroms", "{}_in_angstroms", "{}_a")
 _IN_VOXELS = ("{}_in_voxels", "{}_vox", "{}_voxel", "{}_voxels", "{}_pix", "{}_px", "coord_{}", "{}", "rlncoordinate{}")
-Floats = npt.NDArray[np.float64]
 
 
 def read(path: Path, class_column: str = "") -> ParticleTable:

@@ -6,13 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from bench.base.arrays import Float64Array
 from bench.base.errors import BenchError
 from bench.files.tables import star
 from bench.files.tables.table import ADDED, RELION_ANGLES, ParticleTable, Prediction, columns, frame, numbers
-
-Floats = npt.NDArray[np.float64]
 
 
 def read(path: Path, lines: list[str], class_column: str) -> ParticleTable:
@@ -27,7 +25,7 @@ def read(path: Path, lines: list[str], class_column: str) -> ParticleTable:
     def texts(label: str) -> list[str] | None:
         return star.column(path, lines, block, label)
 
-    def column(label: str) -> Floats | None:
+    def column(label: str) -> Float64Array | None:
         values = texts(label)
         return None if values is None else numbers(path, label, values)
 
@@ -78,7 +76,7 @@ def read(path: Path, lines: list[str], class_column: str) -> ParticleTable:
     return ParticleTable(path, rows, centred, annotated)
 
 
-def _unit(path: Path, lines: list[str], found: list[star.Block], block: star.Block, label: str) -> Floats:
+def _unit(path: Path, lines: list[str], found: list[star.Block], block: star.Block, label: str) -> Float64Array:
     """Å a pixel, one a row: the rows' own, else that of `label` in data_optics; NaN where neither is said."""
     own = star.column(path, lines, block, "rlnPixelSize") or star.column(path, lines, block, "rlnDetectorPixelSize")
     if own is not None:
@@ -102,7 +100,7 @@ def _unit(path: Path, lines: list[str], found: list[star.Block], block: star.Blo
     return np.full(len(block.row_lines), np.nan)
 
 
-def _positive(path: Path, size: Floats) -> Floats:
+def _positive(path: Path, size: Float64Array) -> Float64Array:
     if (size <= 0).any() or not np.isfinite(size).all():
         raise BenchError(
             f"{path}: a pixel size of {size[~(size > 0) | ~np.isfinite(size)][0]:g} Å; mend it in the file"

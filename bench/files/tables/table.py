@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.spatial.transform import Rotation
 
+from bench.base.arrays import Float64Array
 from bench.base.errors import BenchError
 from bench.base.files import check_new
 from bench.base.units import ANGLES
@@ -83,7 +84,7 @@ class ParticleTable:
 
     def places(
         self, which: npt.NDArray[np.intp], shape: tuple[int, ...], voxel_size: float | None, unit: float | None = None
-    ) -> npt.NDArray[np.float64]:
+    ) -> Float64Array:
         """(z, y, x) of rows `which` in voxels of a tomogram of `shape`, its first voxel being 0, (n, 3).
 
         voxel_size: of the tomogram in Å. unit: Å a unit of the file's coordinates; None: what the file says.
@@ -100,11 +101,11 @@ class ParticleTable:
 def frame(
     path: Path,
     n: int,
-    zyx: npt.NDArray[np.float64],
-    unit: float | npt.NDArray[np.float64] = np.nan,
+    zyx: Float64Array,
+    unit: float | Float64Array = np.nan,
     tomogram: Sequence[str] | str = "",
     kind: Sequence[str] | str = "",
-    angles: npt.NDArray[np.float64] | None = None,
+    angles: Float64Array | None = None,
     image: Sequence[str] | str = "",
     name: Sequence[str] | str = "",
 ) -> pd.DataFrame:
@@ -118,7 +119,7 @@ def frame(
     return rows[COLUMNS]
 
 
-def numbers(path: Path, label: str, values: Iterable[Any]) -> npt.NDArray[np.float64]:
+def numbers(path: Path, label: str, values: Iterable[Any]) -> Float64Array:
     """A column of numbers; raises BenchError for the first that is none."""
     found = []
     for i, value in enumerate(values):
@@ -134,7 +135,7 @@ def numbers(path: Path, label: str, values: Iterable[Any]) -> npt.NDArray[np.flo
     return np.array(found)
 
 
-def relion_from_zxz(angles: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def relion_from_zxz(angles: Float64Array) -> Float64Array:
     """(tdrot, tilt, narot) of Dynamo and TOM → RELION's (rot, tilt, psi), degrees, (n, 3)."""
     return Rotation.from_euler("zxz", angles, degrees=True).as_euler("ZYZ", degrees=True, suppress_warnings=True)
 
