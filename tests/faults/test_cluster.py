@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -40,7 +41,7 @@ def test_a_node_that_leaves_takes_no_trial_along(
 ) -> None:
     store = Store.create(tmp_path / "out")
     trials = [make_trial("supervised", seed=seed, budget=Budget(60, 16, 8)) for seed in range(4)]
-    runtime = Runtime(runtime.data_folder, runtime.cache_folder, "cpu", 1, checkpoint_interval_in_seconds=0)
+    runtime = replace(runtime, checkpoint_interval_in_seconds=0)
     (leaving,) = (node for node in cluster.worker_nodes)  # type: ignore[attr-defined]
 
     def leave() -> None:
