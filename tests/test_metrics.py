@@ -99,6 +99,21 @@ def test_a_failed_seed_leaves_the_cell_unranked_and_says_so() -> None:
     assert table.loc["b", ["seeds", "seeds_planned", "complete"]].tolist() == [2, 3, False]
 
 
+def test_means_that_differ_by_rounding_alone_share_a_rank() -> None:
+    up, down = [0.1, 0.2, 0.3], [0.3, 0.2, 0.1]
+    assert np.mean(up) != np.mean(down)  # else this tests nothing
+    volume = [0.1, 0.2, 0.3 + 1 / 100_000]
+    table = cells(_rows({"up": up, "low": [0.0] * 3, "down": down, "volume": volume, "best": [1.0] * 3}))
+    assert dict(zip(table["variant"], table["rank"])) == {"best": 1, "volume": 2, "up": 3, "down": 3, "low": 5}
+    table = cells(_rows({"b": [0.0], "a": [0.0], "none": [None]})).set_index("variant")
+    assert table.loc[["a", "b"], "rank"].tolist() == [1, 1]
+
+
+def test_methods_with_equal_means_differ_by_nothing() -> None:
+    table = paired_differences(_rows({"a": [0.3, 0.3, 0.3], "b": [0.1 + 0.2] * 3}))
+    assert table.loc[0, ["difference", "low", "high"]].tolist() == [0, 0, 0]
+
+
 def test_paired_differences_use_the_same_seeds_only() -> None:
     table = paired_differences(_rows({"a": [0.5, 0.7, 0.6], "b": [0.4, None, 0.4]}))
     assert table.loc[0, "difference"] == pytest.approx(0.15)

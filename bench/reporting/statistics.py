@@ -14,6 +14,7 @@ from bench.base.seeds import numpy_generator
 from bench.trials.rows import CELL, COMPARISON, SCORES
 
 CONFIDENCE = 0.95
+ROUNDING = 1e-9  # relative; means of accuracies that differ by less are equal: one test volume of a million moves more
 
 
 class Interval(NamedTuple):
@@ -76,9 +77,17 @@ def cells(rows: pd.DataFrame) -> pd.DataFrame:
     table = pd.DataFrame(lines)
     table["complete"] = table["seeds"] == table["seeds_planned"]
     ranked = table[table["complete"] & table["accuracy"].notna()]
-    table["rank"] = ranked.groupby([*COMPARISON, "labelled_percent"])["accuracy"].rank(ascending=False, method="min")
+    table["rank"] = ranked.groupby([*COMPARISON, "labelled_percent"])["accuracy"].transform(ranks)
     table["rank"] = table["rank"].astype("Int64")
     return table
+
+
+def ranks(means: pd.Series) -> pd.Series:
+    """1 for the highest mean; means that differ by rounding alone share a rank, and the next one counts them all."""
+    ordered = means.sort_values(ascending=False, kind="stable")
+    lower = ordered.shift() - ordered > ROUNDING * ordered.shift()
+    place = pd.Series(np.arange(1, len(ordered) + 1), index=ordered.index)
+    return place.where(lower | (place == 1)).ffill().reindex(means.index)
 
 
 def paired_differences(rows: pd.DataFrame) -> pd.DataFrame:
@@ -101,11 +110,14 @@ def paired_differences(rows: pd.DataFrame) -> pd.DataFrame:
                 lines.append(
                     line
                     | {
-                        "difference": interval.mean,
-                        "low": interval.low,
-                        "high": interval.high,
+                        **{name: _exact(value) for name, value in zip(("difference", "low", "high"), interval)},
                         "pairs": interval.n,
                         "interval": kind,
                     }
                 )
     return pd.DataFrame(lines)
+
+
+def _exact(difference: float) -> float:
+    """A difference of means without their rounding: 0 where they are equal."""
+    return 0.0 if abs(difference) < ROUNDING else difference
