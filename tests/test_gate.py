@@ -12,6 +12,7 @@ import pytest
 
 from bench.base.errors import BenchError
 from bench.reporting import gate
+from bench.trials.spreadsheet import read_rows
 
 Call = Callable[..., tuple[int, str, str]]
 LEVELS = {"supervised": 0.5, "autoencoding": 0.6, "m2": 0.4}
@@ -77,6 +78,58 @@ def test_runs_that_do_not_match_cannot_be_compared() -> None:
         gate.compare(_rows().assign(split="other"), _rows())
     with pytest.raises(BenchError, match="no finished trial"):
         gate.compare(_rows(), _rows().assign(status="failed"))
+
+
+def test_the_same_trial_on_two_data_sets_of_a_name_is_refused() -> None:
+    both = pd.concat([_rows(), _rows(1).assign(data="y")], ignore_index=True)
+    for new, baseline in ((both, _rows()), (_rows(), both)):
+        with pytest.raises(BenchError, match=r"fair supervised 5 % seed 0, d 8³ is there with several volumes"):
+            gate.compare(new, baseline)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "regressed"),
+    [(0.0, 0.0, False), (0.9, 0.0, False), (0.0, 0.9, True), (0.0, 1e-15, False), (1e-15, 0.0, False)],
+)
+def test_a_perfect_reconstruction_is_the_best_there_is(before: float, now: float, regressed: bool) -> None:
+    verdicts = gate.compare(_rows().assign(mse=now), _rows().assign(mse=before))
+    judged = [v for v in verdicts if v.score == "mse"]
+    assert len(judged) == len(LEVELS)
+    assert {v.regressed for v in judged} == {regressed}
+    assert all(np.isfinite(v.change) and (v.change > 0) == (before > 0.5) for v in judged)
+
+
+def _assigned(**cells: object) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    return lambda rows: rows.assign(**cells)
+
+
+BAD_ROWS: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
+    "accuracy in percent": lambda rows: rows.assign(accuracy=100 * rows["accuracy"]),
+    "infinite accuracy": _assigned(accuracy=np.inf),
+    "negative error": _assigned(mse=-1.0),
+    "no test volume": _assigned(n_test=0),
+    "a word": _assigned(accuracy="high"),
+    "doubled": lambda rows: pd.concat([rows, rows]),
+    "contradicting": lambda rows: pd.concat([rows, rows.assign(accuracy=0.9)]),
+}
+
+
+@pytest.mark.parametrize("change", BAD_ROWS)
+def test_rows_that_no_run_writes_are_refused_on_either_side(bench: Call, tmp_path: Path, change: str) -> None:
+    good, bad = tmp_path / "good.csv", tmp_path / "bad.csv"
+    _rows().to_csv(good, index=False)
+    BAD_ROWS[change](_rows()).to_csv(bad, index=False)
+    for pair in ((bad, good), (good, bad)):
+        code, out, err = bench("gate", *pair)
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert err.startswith(f"bench: {bad}: row ")
+
+
+def test_a_hash_of_digits_is_no_number(tmp_path: Path) -> None:
+    rows = _rows().assign(split="0012345678901234", data="12345678", variant="007")
+    rows["seed"] = range(len(rows))
+    rows.to_csv(tmp_path / "rows.csv", index=False)
+    assert not any(v.regressed for v in gate.compare(read_rows(tmp_path / "rows.csv"), rows))
 
 
 def test_exit_codes_and_junit(bench: Call, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from bench.learning.tally import ValidationPoint
 from bench.reporting import figures, paper
 from bench.reporting.tables import accuracy_table, reconstruction_table
 from bench.trials.rows import as_rows
-from bench.trials.trial import Record, Result, Scores, Status, Trial
+from bench.trials.trial import Counts, Record, Result, Scores, Status, Trial
 
 SOURCES = [p for p in Path(bench.reporting.__file__).parent.glob("*.py") if p.name != "paper.py"]
 NAMES = ["zebra", "rim", "autoencoder", "autoencoding", "m2", "supervised", "antelope"]
@@ -30,7 +30,8 @@ def record(make_trial: Callable[..., Trial]) -> Make:
     def make(method: str, variant: str, percent: float | None) -> Record:
         names = {"method": method, "method_title": f"Title of {method}", "variant": variant}
         trial = replace(make_trial(), **names, labelled_percent=percent)
-        return Record(trial.key(), trial, Result(Status.DONE, scores=Scores(accuracy=0.5, mse=0.5)))
+        counts = Counts(144, 28, 4, 80, 8, "particle", "split")
+        return Record(trial.key(), trial, Result(Status.DONE, counts=counts, scores=Scores(accuracy=0.5, mse=0.5)))
 
     return make
 

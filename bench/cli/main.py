@@ -251,7 +251,7 @@ def gate(new: Path, baseline: Path, junit: Path | None) -> None:
     Each is a results folder or a rows.csv. Ends with 0 if it is, 1 if a method regressed, 2 if they cannot be compared.
     """
     from bench.reporting import gate as gating
-    from bench.trials.store import read_rows
+    from bench.trials.spreadsheet import read_rows
 
     verdicts = gating.compare(read_rows(new), read_rows(baseline))
     click.echo(gating.summary(verdicts))

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
-import numpy as np
 import pandas as pd
 from scipy import stats
 
 from bench.base.errors import BenchError
-from bench.trials.rows import CELL, TERMS
+from bench.trials.rows import CELL, TERMS, row_label
 
 FALSE_ALARM = 0.05  # of the whole gate
 PAIR = [*TERMS, "variant", "labelled_percent", "seed"]  # not the fingerprint: another machine rounds otherwise
 MSE_FLOOR = 0.01  # relative; below it, rounding on another machine
+PERFECT_MSE = 1e-12  # voxels of variance 1 in float32 tell no lower one from 0: two such reconstructions are equal
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,8 @@ def compare(new: pd.DataFrame, baseline: pd.DataFrame) -> list[Verdict]:
     difference between two independent runs, from the spread over the baseline's seeds, pooled over the cells of its
     terms, or from the test set's size where that says more.
     Fractions are judged together: a loss at one percent alone must be that much larger to show.
-    Raises BenchError where the runs cannot be compared: no pairs, missing trials, other splits.
+    Raises BenchError where the runs cannot be compared: no pairs, missing trials, other splits, several data sets of a
+    name.
     """
     base = baseline[baseline["status"] == "done"]
     new = new.drop(columns="data", errors="ignore")
@@ -51,11 +52,15 @@ def compare(new: pd.DataFrame, baseline: pd.DataFrame) -> list[Verdict]:
     absent = pairs[(pairs["_merge"] == "left_only") | (pairs["status"] == "missing")]
     if pairs.empty:
         raise BenchError("the baseline has no finished trial; nothing to compare with")
-    if len(absent):
-        first = absent.iloc[0]
+    several = pairs[pairs.duplicated(PAIR)]
+    if len(several):
         raise BenchError(
-            f"{len(absent)} of the baseline's {len(pairs)} trials were not run (first: {first['variant']} "
-            f"{first['labelled_percent']} % seed {first['seed']}, {first['data_title']}, {first['protocol']}); "
+            f"{_named(several.iloc[0])} is there with several volumes or test fractions (column data); "
+            f"compare runs with one data set of a name"
+        )
+    if len(absent):
+        raise BenchError(
+            f"{len(absent)} of the baseline's {len(pairs)} trials were not run (first: {_named(absent.iloc[0])}); "
             f"run bench with the baseline's options"
         )
     other = pairs[(pairs["status"] == "done") & (pairs["split_base"] != pairs["split"])]
@@ -98,10 +103,18 @@ def write_junit(verdicts: list[Verdict], path: Path) -> None:
     ElementTree.ElementTree(suite).write(path, encoding="utf-8", xml_declaration=True)
 
 
+def _named(row: pd.Series) -> str:
+    return f"{row_label(row)}, {row['data_title']}"
+
+
+def _log_mse(values: pd.Series) -> pd.Series:
+    """Natural logarithm, of a perfect reconstruction too."""
+    return values.clip(lower=PERFECT_MSE).map(math.log, na_action="ignore")
+
+
 def _spread(base: pd.DataFrame, score: str) -> tuple[float, int]:
     """Standard deviation over the seeds of a cell, pooled over cells, with its degrees of freedom (ddof = 1)."""
-    values = base[score].astype(float)
-    values = values if score == "accuracy" else values.map(math.log, na_action="ignore")
+    values = base[score] if score == "accuracy" else _log_mse(base[score])
     cells = values.dropna().groupby([base[c] for c in CELL], dropna=False)
     freedom = int((cells.count() - 1).clip(lower=0).sum())
     if freedom == 0:
@@ -112,8 +125,8 @@ def _spread(base: pd.DataFrame, score: str) -> tuple[float, int]:
 
 def _judge(name: str, score: str, pairs: pd.DataFrame, spread: float, freedom: int, quantile: float) -> Verdict:
     done = pairs[(pairs["status"] == "done") & pairs[score].notna()]
-    old, new = done[f"{score}_base"].astype(float), done[score].astype(float)
-    change = new - old if score == "accuracy" else np.log(old) - np.log(new)
+    old, new = done[f"{score}_base"], done[score]
+    change = new - old if score == "accuracy" else _log_mse(old) - _log_mse(new)
     n = max(1, len(done))
     by_seeds = float(stats.t.ppf(quantile, freedom)) * spread if freedom else 0.0
     floor = MSE_FLOOR

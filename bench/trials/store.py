@@ -23,7 +23,7 @@ from bench import __version__
 from bench.base.arrays import FloatArray
 from bench.base.errors import BenchError
 from bench.base.files import bytes_digest, digest, write_atomically
-from bench.trials.rows import CELL, SCORES, as_rows, printable
+from bench.trials.rows import as_rows, printable
 from bench.trials.trial import Record, Result, Status, Trial
 
 if TYPE_CHECKING:
@@ -248,8 +248,8 @@ class Store:
         return [self.read(key) or Record(key, trial, Result(Status.MISSING)) for key, trial in planned.items()]
 
     def rows(self) -> pd.DataFrame:
-        """One row a planned trial; `rows.COLUMNS` says what each column means."""
-        return as_rows(self.records())
+        """One row a planned trial; `rows.COLUMNS` says what each column means, and what else raises BenchError."""
+        return as_rows(self.records(), self.home)
 
     def busy(self) -> bool:
         """Whether a `bench run` is at work here."""
@@ -264,20 +264,6 @@ class Store:
 
 def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-
-
-def read_rows(path: Path) -> pd.DataFrame:
-    """Rows of a results folder, or of a `rows.csv` by itself; raises BenchError where it is neither."""
-    if path.is_dir():
-        return Store(path).rows()
-    try:
-        rows = pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise BenchError(f"{path}: cannot be read as rows ({error}); name a results folder or its rows.csv") from error
-    lacking = [c for c in [*CELL, "seed", "status", "split", "n_test", *SCORES] if c not in rows]
-    if lacking:
-        raise BenchError(f"{path}: lacks the columns {', '.join(lacking)}; name a rows.csv that bench wrote")
-    return rows.assign(data_parameters=rows["data_parameters"].astype(object).fillna(""))  # an empty text is no number
 
 
 def _read_json(path: Path, like: Any) -> Any:

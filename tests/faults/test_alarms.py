@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from bench.reporting import gate
+from bench.trials.spreadsheet import read_rows
 
 PUBLISHED = Path(__file__).parents[2] / "results" / "quick" / "rows.csv"
 CELL = ["variant", "labelled_percent"]
@@ -21,7 +22,7 @@ def _pooled(rows: pd.DataFrame, values: pd.Series) -> float:
 
 def _another(rng: np.random.Generator) -> pd.DataFrame:
     """A run with the published one's mean scores and fresh noise of its size in each trial: the splits' part too."""
-    rows = pd.read_csv(PUBLISHED)
+    rows = read_rows(PUBLISHED)
     noise, error = _pooled(rows, rows["accuracy"]), _pooled(rows, np.log(rows["mse"]))
     means = rows.groupby(CELL, dropna=False)[["accuracy", "mse"]].transform("mean")
     rows["accuracy"] = means["accuracy"] + noise * rng.normal(size=len(rows))

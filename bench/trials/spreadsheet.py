@@ -1,0 +1,61 @@
+"""Tables → CSV that a spreadsheet opens as the texts and numbers that they are; rows of such a file."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from bench.base.errors import BenchError
+from bench.trials.rows import NEEDED, validate
+from bench.trials.store import Store
+
+# A spreadsheet takes a text that begins so for a formula. An apostrophe before it makes it a text.
+_FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")
+
+
+def protected(text: str) -> str:
+    """A text as a cell that no spreadsheet runs; `plain` gives it back."""
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
+def plain(cell: str) -> str:
+    """The text that `protected` made a cell of."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
+
+
+def as_csv(table: pd.DataFrame, float_format: str | None = None) -> str:
+    """A table as CSV: names and texts protected, numbers as they are."""
+    cells = table.rename(columns=protected)
+    for name in cells:
+        if not pd.api.types.is_numeric_dtype(cells[name]):
+            cells[name] = [protected(cell) if isinstance(cell, str) else cell for cell in cells[name]]
+    return cells.to_csv(index=False, float_format=float_format)
+
+
+def read_rows(path: Path) -> pd.DataFrame:
+    """Rows of a results folder, or of a `rows.csv` by itself; raises BenchError for anything else or a damaged one."""
+    if path.is_dir():
+        return Store(path).rows()
+    mend = "name a results folder, or a rows.csv as bench wrote it"
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+        lines = [line for line in enumerate(csv.reader(io.StringIO(text, newline=""), strict=True), 1) if line[1]]
+    except (OSError, ValueError, csv.Error) as error:
+        raise BenchError(f"{path}: cannot be read as rows ({error}); {mend}") from error
+    names = lines[0][1] if lines else []
+    if lacking := [name for name in NEEDED if name not in names]:
+        raise BenchError(f"{path}: lacks the columns {', '.join(lacking)}; {mend}")
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise BenchError(f"{path}: has two columns {twice[:40]!r}; {mend}")
+    if len(lines) == 1:
+        raise BenchError(f"{path}: holds no rows; {mend}")
+    for number, line in lines:
+        if len(line) != len(names):
+            raise BenchError(f"{path}: row {number} has {len(line)} cells instead of {len(names)}; {mend}")
+    rows = [dict(zip(names, map(plain, line))) for _, line in lines[1:]]
+    return validate(rows, [f"{path}: row {number}" for number, _ in lines[1:]], mend)
