@@ -12,6 +12,7 @@ import pytest
 
 from bench.base.errors import BenchError
 from bench.reporting import gate
+from bench.trials.rows import printable
 from bench.trials.spreadsheet import read_rows
 
 Call = Callable[..., tuple[int, str, str]]
@@ -130,6 +131,17 @@ def test_a_hash_of_digits_is_no_number(tmp_path: Path) -> None:
     rows["seed"] = range(len(rows))
     rows.to_csv(tmp_path / "rows.csv", index=False)
     assert not any(v.regressed for v in gate.compare(read_rows(tmp_path / "rows.csv"), rows))
+
+
+@pytest.mark.parametrize("name", ["a\0b\x1b\x0b", "\ud800", "]]>", "<&\"'>", "\ufffe\uffff", "two\nlines"])
+def test_junit_is_xml_whatever_a_method_is_called(tmp_path: Path, name: str) -> None:
+    verdicts = [gate.Verdict(name, score, -50.0, 1.0, 3, 0) for score in ("accuracy", "mse")]
+    gate.write_junit(verdicts, tmp_path / "gate.xml")
+    cases = ElementTree.parse(tmp_path / "gate.xml").getroot().findall("testcase")
+    assert [(case.get("classname"), case.get("name")) for case in cases] == [
+        (printable(name), score) for score in ("accuracy", "mse")
+    ]
+    assert all(printable(name) in str(failure.get("message")) for case in cases for failure in case)
 
 
 def test_exit_codes_and_junit(bench: Call, tmp_path: Path) -> None:

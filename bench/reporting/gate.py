@@ -11,7 +11,8 @@ import pandas as pd
 from scipy import stats
 
 from bench.base.errors import BenchError
-from bench.trials.rows import CELL, TERMS, row_label
+from bench.base.files import write_atomically
+from bench.trials.rows import CELL, TERMS, printable, row_label
 
 FALSE_ALARM = 0.05  # of the whole gate
 PAIR = [*TERMS, "variant", "labelled_percent", "seed"]  # not the fingerprint: another machine rounds otherwise
@@ -97,10 +98,10 @@ def write_junit(verdicts: list[Verdict], path: Path) -> None:
     bad = sum(v.regressed for v in verdicts)
     suite = ElementTree.Element("testsuite", name="bench gate", tests=str(len(verdicts)), failures=str(bad))
     for verdict in verdicts:
-        case = ElementTree.SubElement(suite, "testcase", classname=verdict.name, name=verdict.score)
+        case = ElementTree.SubElement(suite, "testcase", classname=printable(verdict.name), name=verdict.score)
         if verdict.regressed:
-            ElementTree.SubElement(case, "failure", message=summary([verdict]))
-    ElementTree.ElementTree(suite).write(path, encoding="utf-8", xml_declaration=True)
+            ElementTree.SubElement(case, "failure", message=printable(summary([verdict])))
+    write_atomically(path, ElementTree.tostring(suite, encoding="utf-8", xml_declaration=True))
 
 
 def _named(row: pd.Series) -> str:
