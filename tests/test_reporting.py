@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import pandas as pd
 import pytest
 
 import bench.reporting
@@ -64,6 +65,16 @@ def test_a_line_of_table_3_stands_beside_the_paper_s_of_its_label_fraction(recor
     records = [record("autoencoding", "autoencoding", percent) for percent in (10.0, 7.0)]
     table = reconstruction_table(as_rows([*records, record("autoencoder", "autoencoder", None)])).body
     assert table["paper's simulated set"].tolist() == ["1.2464", "–", "0.1491"]
+
+
+def test_no_name_in_a_table_is_a_formula(record: Make, tmp_path: Path) -> None:
+    made = record("antelope", "antelope", 5.0)
+    made = replace(made, trial=replace(made.trial, data_title="=1+1", method_title="@SUM(A1)"))
+    accuracy_table(as_rows([made])).write(tmp_path)
+    written = pd.read_csv(tmp_path / "table2.csv")
+    assert written.columns[1].startswith("'=1+1 · fair")
+    assert written["method"].tolist() == ["'@SUM(A1)"]
+    assert "| @SUM(A1)" in (tmp_path / "table2.md").read_text()
 
 
 def test_a_new_stage_starts_a_new_line(record: Make) -> None:

@@ -12,6 +12,7 @@ from bench.reporting import paper
 from bench.reporting.statistics import cells, paired_differences
 from bench.reporting.tables import Table, accuracy_table, comparison_title, reconstruction_table
 from bench.trials.rows import CELL, COMPARISON
+from bench.trials.spreadsheet import as_csv
 from bench.trials.store import Store
 
 _STYLE = (
@@ -31,9 +32,9 @@ def write(store: Store) -> None:
     (folder / "tables").mkdir(exist_ok=True)
     (folder / "figures").mkdir(exist_ok=True)
     board = leaderboard(rows)
-    write_atomically(folder / "rows.csv", rows.to_csv(index=False))
-    write_atomically(folder / "leaderboard.csv", board.to_csv(index=False, float_format="%.6g"))
-    write_atomically(folder / "differences.csv", paired_differences(rows).to_csv(index=False, float_format="%.6g"))
+    write_atomically(folder / "rows.csv", as_csv(rows))
+    write_atomically(folder / "leaderboard.csv", as_csv(board, "%.6g"))
+    write_atomically(folder / "differences.csv", as_csv(paired_differences(rows), "%.6g"))
     written = _tables(rows)
     for table in written:
         table.write(folder / "tables")

@@ -13,6 +13,7 @@ from bench.learning.protocol import PROTOCOLS
 from bench.reporting import paper
 from bench.reporting.statistics import cells, precision
 from bench.trials.rows import COMPARISON
+from bench.trials.spreadsheet import as_csv
 from bench.trials.trial import Status
 
 PAPER_SETS = ("paper's real set", "paper's simulated set")
@@ -46,7 +47,7 @@ class Table:
 
     def write(self, folder: Path) -> None:
         """`name`.csv, .md and .tex."""
-        write_atomically(folder / f"{self.name}.csv", self.body.to_csv(index=False))
+        write_atomically(folder / f"{self.name}.csv", as_csv(self.body))
         write_atomically(folder / f"{self.name}.md", self.markdown())
         write_atomically(folder / f"{self.name}.tex", self.latex())
 
