@@ -54,14 +54,17 @@ class Command:
 
     def family(self) -> list[int]:
         """Ids of the living processes that this command started, itself included."""
-        found = []
-        for path in Path("/proc").glob("[0-9]*/environ"):
-            try:
-                if f"SUBTOMOBENCH_MARK={self.mark}" in path.read_text(errors="replace"):
-                    found.append(int(path.parent.name))
-            except OSError:  # it has ended meanwhile, or waits for its parent to notice
-                continue
-        return found
+        return [int(path.name) for path in Path("/proc").glob("[0-9]*") if self._is_ours(path)]
+
+    def _is_ours(self, process: Path) -> bool:
+        """By the mark; or by the session, for Ray's agents write their titles over their environment."""
+        try:
+            if f"SUBTOMOBENCH_MARK={self.mark}" in (process / "environ").read_text(errors="replace"):
+                return True
+            state, _, _, session = (process / "stat").read_text().rpartition(")")[2].split()[:4]
+        except OSError:  # it has ended meanwhile, or waits for its parent to notice
+            return False
+        return int(session) == self.process.pid and state != "Z"
 
     def name_of(self, pid: int) -> str:
         """What a process calls itself: Ray's workers say what they do."""

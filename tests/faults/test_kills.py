@@ -34,6 +34,28 @@ def test_a_killed_driver_loses_nothing(start: Start, tmp_path: Path, whole: Path
     print(_killed_and_resumed(start, tmp_path / "out", SMALL, whole, 14.0))
 
 
+@pytest.mark.parametrize(
+    "moment",
+    ["training", pytest.param("Ray begins", marks=pytest.mark.long), pytest.param("timing", marks=pytest.mark.long)],
+)
+def test_no_process_outlives_a_killed_driver(moment: str, start: Start, tmp_path: Path) -> None:
+    """Ray's agents would live for another minute."""
+    out = tmp_path / "out"
+    command = start("run", *SMALL, "--out", out)
+    reached = {
+        "Ray begins": lambda: any("gcs_server" in command.name_of(pid) for pid in command.family()),
+        "training": lambda: any(out.glob("trials/*/checkpoint/*")),
+        "timing": lambda: "Timing" in command.output(),
+    }
+    command.until(reached[moment])
+    assert any(command.name_of(pid) == "ray::RuntimeEnvAgent" for pid in command.family()) or moment != "training"
+    command.kill()
+    killed = time.monotonic()
+    while command.family() and time.monotonic() - killed < 20:
+        time.sleep(0.2)
+    assert [command.name_of(pid) for pid in command.family()] == []
+
+
 @pytest.mark.long
 @pytest.mark.timeout(7200)
 def test_twenty_random_moments(start: Start, tmp_path: Path) -> None:

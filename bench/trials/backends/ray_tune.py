@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import socket
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -22,6 +23,7 @@ from bench.base.errors import BenchError
 from bench.base.machine import usable_cpus
 from bench.base.stopping import Stopped, handlers_kept, requests_to
 from bench.trials.backends.jobs import REHEARSAL_LIMIT_IN_SECONDS, TOO_LONG, Job, OnDone, Resources, run_job, timed_out
+from bench.trials.backends.sweeper import Sweeper
 from bench.trials.run import Estimate, rehearse
 from bench.trials.store import Store
 from bench.trials.trial import Result, Runtime, Status, Trial
@@ -44,6 +46,7 @@ class Ray:
     store: Store
     resources: Resources
     _rehearser: Any = None
+    _sweeper: Sweeper | None = None
 
     def __enter__(self) -> Self:
         # Before Ray is imported: no report home, no table on the screen, the trial's own working folder.
@@ -73,6 +76,8 @@ class Ray:
             options["address"] = address
         for left_by_a_killed_run in self.store.folder.glob(".ray-*"):
             shutil.rmtree(left_by_a_killed_run)
+        if address is None and sys.platform == "linux":
+            self._sweeper = Sweeper()
         try:
             # Workers look for code in the folder that Ray starts from: not in a checkout that the user stands in.
             with chdir(self.store.folder), handlers_kept():
@@ -82,7 +87,7 @@ class Ray:
         try:
             _check_resources(ray.cluster_resources(), self.resources)
         except BenchError:
-            ray.shutdown()
+            self.__exit__()
             raise
         return self
 
@@ -90,6 +95,8 @@ class Ray:
         import ray
 
         ray.shutdown()
+        if self._sweeper is not None:
+            self._sweeper.sweep()
 
     def rehearse(self, trial: Trial, data_folder: Path) -> Estimate | None:
         """In a worker's process, where trials will run too."""
