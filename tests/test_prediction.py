@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +11,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import starfile
+import torch
 from conftest import Bench
 from scipy import special
 
 from bench.base.errors import BenchError
+from bench.base.files import bytes_digest, digest
 from bench.data.subtomograms import Subtomograms
 from bench.files import volume
+from bench.files.tables import NOTHING
 from bench.trials import predictor as predictors
 from bench.trials.metrics import calibration_error, temperature
 from bench.trials.prepare import split_of
@@ -107,6 +111,48 @@ def test_weights_that_are_damaged_or_anothers_are_refused_in_one_line(
         predictors.load(store, one)
     with pytest.raises(BenchError, match="no finished trial"):
         predictors.load(store, "nothing")
+
+
+def test_networks_that_give_no_finite_number_are_refused_in_one_line(
+    make_trial: MakeTrial, runtime: Runtime, tiny_folder: Path, store: Store, tiny: Subtomograms
+) -> None:
+    """A folder of somebody's own, whose checksums are right."""
+    trial = make_trial()
+    result = run(trial, tiny_folder, runtime)
+    weights, boxes = dict(result.weights or {}), np.array(tiny.volumes[:3])
+    store.plan([trial])
+    for value, said in ((np.nan, "NaN or infinite"), (-np.inf, "NaN or infinite"), (1e38, "for any of 3 boxes")):
+        spoilt = {name: torch.full_like(w, value) if w.is_floating_point() else w for name, w in weights.items()}
+        store.write(trial, replace(result, weights=spoilt), "cpu")
+        with pytest.raises(BenchError, match=said) as caught:  # noqa: PT012
+            predictor = predictors.load(store, trial.key())
+            predictor.classify(predictor.feed(boxes))
+        assert "\n" not in str(caught.value)
+    for content in (b"", b"\x80\x04N.", b"\xff" * 100):
+        _replace_weights(store.home(trial.key()), content)
+        with pytest.raises(BenchError, match="does not hold the weights") as caught:
+            predictors.load(store, trial.key())
+        assert "\n" not in str(caught.value)
+
+
+def _replace_weights(home: Path, content: bytes) -> None:
+    """Other bytes, and a record that says they are right."""
+    (home / "weights.safetensors").write_bytes(content)
+    record = json.loads((home / "result.json").read_text(encoding="utf-8"))
+    record["files"]["weights.safetensors"] = bytes_digest(content)
+    del record["checksum"]
+    (home / "result.json").write_text(json.dumps(record | {"checksum": digest(record)}), encoding="utf-8")
+
+
+def test_a_box_that_the_network_cannot_tell_has_no_class_and_spoils_no_other(
+    make_trial: MakeTrial, runtime: Runtime, tiny_folder: Path, store: Store, tiny: Subtomograms
+) -> None:
+    predictor = predictors.load(store, _trained(store, make_trial(), runtime, tiny_folder))
+    boxes = np.array(tiny.volumes[:4])
+    alone = predictor.classify(predictor.feed(boxes))
+    boxes[2] = np.finfo(np.float32).max
+    said = predictor.classify(predictor.feed(boxes))
+    assert said == [*alone[:2], NOTHING, alone[3]]
 
 
 def test_the_temperature_is_found_again_and_few_volumes_leave_it_near_1(rng: np.random.Generator) -> None:

@@ -14,12 +14,10 @@ from bench.base.console import Console
 from bench.base.errors import BenchError
 from bench.base.files import check_new, write_atomically
 from bench.extraction import Cutting, Tomograms, cut_out, read_tables
-from bench.files.tables import NONE, ParticleTable, Prediction
+from bench.files.tables import NOTHING, ParticleTable, Prediction
 from bench.trials import predictor as predictors
 from bench.trials.predictor import Predictor
 from bench.trials.store import Store
-
-NOTHING = Prediction(NONE, 0, 0.0, 0.0)  # of a row without a box
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,7 @@ class Request:
 class Predicted:
     """What `predict` did, for a person to read."""
 
-    counts: dict[str, int]  # rows by class, NONE for those without a box
+    counts: dict[str, int]  # rows by class, NONE for those that were not predicted
     validation_labels: int  # volumes that the confidence is calibrated on
 
 
@@ -89,7 +87,10 @@ def _rows(
             boxes = np.load(path, mmap_mode="r")
             if remark := predictor.remark(boxes):
                 console.say(f"Careful: {remark}")
-            for row, prediction in zip(cut.kept["row"], predictor.classify(predictor.feed(boxes))):
+            classified = predictor.classify(predictor.feed(boxes))
+            if unknown := classified.count(NOTHING):
+                console.say(f"Careful: for {unknown} boxes the network gives no finite number; their class is none")
+            for row, prediction in zip(cut.kept["row"], classified):
                 said[row] = prediction
     return said
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from bench import registry
 from bench.base.arrays import FloatArray
 from bench.base.errors import BenchError
-from bench.files.tables import Prediction
+from bench.files.tables import NOTHING, Prediction
 from bench.learning.contracts import Classifies, in_batches
 from bench.learning.feed import Feed
 from bench.learning.networks import Backbone, set_keras_batch_norm
@@ -48,12 +49,24 @@ class Predictor:
 
     @torch.inference_mode()
     def classify(self, boxes: Feed) -> list[Prediction]:
-        """The likeliest class of each box."""
+        """The likeliest class of each box; NOTHING where the network's numbers for it are not finite.
+
+        Raises BenchError where they are finite for no box.
+        """
         logits = in_batches(self.network.logits, boxes).double()  # type: ignore[arg-type]
         raw, calibrated = logits.softmax(1), (logits / self.fitted.temperature).softmax(1)
-        best = raw.argmax(1, keepdim=True)
+        finite = (raw.isfinite() & calibrated.isfinite()).all(1)
+        if not finite.any():
+            raise BenchError(
+                f"{self.trial.label()}: the network gives no finite number for any of {len(boxes)} boxes; "
+                "check their grey values, or choose another trial"
+            )
+        best = raw.nan_to_num().argmax(1, keepdim=True)
         numbers = (best.flatten(), raw.gather(1, best).flatten(), calibrated.gather(1, best).flatten())
-        return [Prediction(self.class_names[c], c + 1, p, q) for c, p, q in zip(*(part.tolist() for part in numbers))]
+        return [
+            Prediction(self.class_names[c], c + 1, p, q) if known else NOTHING
+            for known, c, p, q in zip(finite.tolist(), *(part.tolist() for part in numbers))
+        ]
 
 
 def choose(
@@ -88,20 +101,22 @@ def choose(
 
 
 def load(store: Store, key: str) -> Predictor:
-    """A trial's network from its weights.safetensors; raises BenchError where they do not fit the trial."""
+    """A trial's network from its weights.safetensors; raises BenchError where they do not fit it or are not finite."""
     record = store.read(key)
     if record is None or record.status is not Status.DONE or record.result.fitted is None:
         raise BenchError(f"{store.folder}: no finished trial {key}; name one of {store.folder / 'trials'}")
-    trial, weights, fitted = record.trial, store.weights(key), record.result.fitted
+    trial, fitted = record.trial, record.result.fitted
     backbone = Backbone(fitted.box, len(record.result.class_names), trial.budget.filters)
     method = registry.method(trial.method, dict(trial.settings))
     try:
-        network = method.restore(backbone, weights)
-    except RuntimeError as error:
+        network = method.restore(backbone, store.weights(key))
+    except (RuntimeError, SafetensorError) as error:
         reason = str(error).partition("\n")[0]
         raise BenchError(
             f"{store.home(key)}: does not hold the weights of {trial.method} ({reason}); run the trial again"
         ) from error
+    if odd := [name for name, weight in network.state_dict().items() if not weight.isfinite().all()]:
+        raise BenchError(f"{store.home(key)}: weights that are NaN or infinite ({odd[0]}); run the trial again")
     if not isinstance(network, Classifies):
         raise BenchError(f"{trial.method} names no classes; choose another --method")
     if PROTOCOLS[trial.protocol].keras_style:

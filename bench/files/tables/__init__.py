@@ -2,10 +2,11 @@
 
 from bench.files.tables.formats import read
 from bench.files.tables.star import write_star
-from bench.files.tables.table import NONE, ParticleTable, Prediction, check_writable, relion_columns, write
+from bench.files.tables.table import NONE, NOTHING, ParticleTable, Prediction, check_writable, relion_columns, write
 
 __all__ = [
     "NONE",
+    "NOTHING",
     "ParticleTable",
     "Prediction",
     "check_writable",

@@ -44,6 +44,9 @@ class Prediction(NamedTuple):
     confidence: float  # the probability after calibration
 
 
+NOTHING = Prediction(NONE, 0, 0.0, 0.0)  # of a row without a box, or whose box the network cannot tell
+
+
 @dataclass(frozen=True)
 class ParticleTable:
     """A particle table, one line of `rows` a row of the file, in its order.
