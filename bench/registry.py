@@ -193,7 +193,7 @@ def _cast(where: str, value: Any, parameter: Parameter) -> Any:
 def _summary(path: Path) -> str:
     """First docstring line of the file's class, read without running the file."""
     try:
-        tree = ast.parse(path.read_text())
+        tree = ast.parse(path.read_text(encoding="utf-8"))
     except SyntaxError as error:
         return f"(does not parse: {error.msg}, line {error.lineno})"
     for node in tree.body:

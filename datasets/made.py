@@ -23,7 +23,8 @@ class Made(Saved):
         """In --data, the folder named after the hash of its recipe."""
         folder = self.required_folder()
         try:
-            made = folder / "cache" / f"data-{json.loads((folder / 'manifest.json').read_text())['recipe_hash']}"
+            manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+            made = folder / "cache" / f"data-{manifest['recipe_hash']}"
         except (OSError, ValueError, KeyError, TypeError):
             made = folder / "none"
         if not (made / "meta.json").is_file():

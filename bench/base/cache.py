@@ -51,7 +51,7 @@ class Cache:
 def damage(entry: Path, name: str) -> str:
     """What is wrong with a folder that should be the entry `name`; empty if nothing is."""
     try:
-        listed = json.loads((entry / CONTENTS).read_text())
+        listed = json.loads((entry / CONTENTS).read_text(encoding="utf-8"))
         if listed["entry"] != name:
             return f"is a copy of {listed['entry']}"
         now = _contents(entry)

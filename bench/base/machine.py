@@ -40,7 +40,7 @@ def start_peak(device: str) -> None:
     with suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)
     with suppress(OSError):  # elsewhere the peak is that of the process, which may have run other trials before
-        Path("/proc/self/clear_refs").write_text("5")  # Linux: VmHWM starts anew
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # Linux: VmHWM starts anew
 
 
 def peak_in_mebibytes(device: str) -> float:
@@ -48,7 +48,7 @@ def peak_in_mebibytes(device: str) -> float:
     if device == "cuda":
         return torch.cuda.max_memory_allocated() / 2**20
     try:
-        lines = Path("/proc/self/status").read_text().splitlines()
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 2**10
     except (OSError, StopIteration):
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

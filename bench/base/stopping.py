@@ -97,7 +97,7 @@ def time_limit(seconds: float) -> Iterator[None]:
 @contextmanager
 def process_time_limit(seconds: float, dump: Path) -> Iterator[None]:
     """End the process after `seconds`, whatever it does; the file `dump` then says where each thread stood."""
-    with dump.open("w") as file:
+    with dump.open("w", encoding="utf-8") as file:
         faulthandler.dump_traceback_later(seconds, exit=True, file=file)
         try:
             yield

@@ -14,7 +14,7 @@ def claim(out: Path, recipe: dict[str, Any]) -> None:
     manifest = out / "manifest.json"
     if manifest.exists():
         try:
-            before = json.loads(manifest.read_text()).get("recipe")
+            before = json.loads(manifest.read_text(encoding="utf-8")).get("recipe")
         except (ValueError, AttributeError):
             before = None
         if before != json.loads(json.dumps(recipe, default=str)):

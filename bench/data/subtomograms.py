@@ -117,13 +117,13 @@ class Subtomograms:
     @staticmethod
     def saved_fingerprint(folder: Path) -> str:
         """The fingerprint of what `save` wrote."""
-        return str(json.loads((folder / "meta.json").read_text())["fingerprint"])
+        return str(json.loads((folder / "meta.json").read_text(encoding="utf-8"))["fingerprint"])
 
     @staticmethod
     def open(folder: Path) -> Subtomograms:
         """Read what `save` wrote; the volumes stay on disk, memory-mapped. Raises BenchError where it is damaged."""
         try:
-            meta = json.loads((folder / "meta.json").read_text())
+            meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
             volumes, labels = np.load(folder / "volumes.npy", mmap_mode="r"), np.load(folder / "labels.npy")
             ids = meta["tomogram_ids"]
             return Subtomograms(

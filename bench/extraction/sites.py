@@ -39,7 +39,7 @@ def read_tables(texts: Sequence[str], class_column: str = "", keep: Path | None 
     if len(found) > 1:
         raise BenchError(f"--keep {keep}: numbers the rows of one table; give one --table at a time")
     try:
-        numbers = [int(line.split()[0]) for line in keep.read_text().splitlines() if line.strip()]
+        numbers = [int(line.split()[0]) for line in keep.read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, ValueError) as error:
         raise BenchError(f"--keep {keep}: cannot be read as row numbers, one a line ({error})") from error
     wrong = [n for n in numbers if not 1 <= n <= len(found[0])]

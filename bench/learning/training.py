@@ -121,7 +121,7 @@ class Trainer:
         parts = (asdict(self.protocol), asdict(self.budget), asdict(self.backbone), self.seed, self.data_key)
         key = digest(name, *parts, code_digest(make.__module__))
         folder = self.cache.entry(name, key, fill, resumable=True)
-        took = Tally(**json.loads((folder / "tally.json").read_text()))
+        took = Tally(**json.loads((folder / "tally.json").read_text(encoding="utf-8")))
         curve = [ValidationPoint(*row) for row in took.history[: math.ceil(fraction * len(took.history))]]
         self.tally.history += [point._replace(step=point.step + self.tally.steps) for point in curve]
         self.tally.seconds += fraction * took.seconds

@@ -67,7 +67,7 @@ class Simulation(Dataset):
                 journal_file.flush()
                 # What was finished before costs nothing now: the time left is that of the rest.
                 progress(particles.stop - finished, len(plan.labels) - finished)
-        (folder / "manifest.json").write_text(json.dumps(self.manifest(plan), indent=1) + "\n")
+        (folder / "manifest.json").write_text(json.dumps(self.manifest(plan), indent=1) + "\n", encoding="utf-8")
         plan.truth(np.fromfile(journal, np.float32)).to_csv(folder / "truth.csv", index=False)
         _set(plan, np.load(volumes, mmap_mode="r")).save(folder)
 

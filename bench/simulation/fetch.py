@@ -63,7 +63,7 @@ def _download(url: str, part: Path, pdb: str) -> None:
         have = part.stat().st_size if part.exists() and mark.exists() else 0
         headers = {"Accept-Encoding": "identity"}
         if have:
-            headers |= {"Range": f"bytes={have}-", "If-Range": mark.read_text()}
+            headers |= {"Range": f"bytes={have}-", "If-Range": mark.read_text(encoding="utf-8")}
         try:
             with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_IN_SECONDS) as answer:
                 if answer.status_code == 404:
@@ -74,7 +74,9 @@ def _download(url: str, part: Path, pdb: str) -> None:
                 answer.raise_for_status()
                 goes_on = answer.status_code == 206
                 expected = int(answer.headers.get("Content-Length", -1))
-                mark.write_text(answer.headers.get("ETag") or answer.headers.get("Last-Modified") or "none")
+                mark.write_text(
+                    answer.headers.get("ETag") or answer.headers.get("Last-Modified") or "none", encoding="utf-8"
+                )
                 with part.open("ab" if goes_on else "wb") as handle:
                     began = handle.tell()
                     for block in answer.iter_content(_PART):
@@ -96,6 +98,6 @@ def _download(url: str, part: Path, pdb: str) -> None:
 def _checksums(folder: Path) -> dict[str, str]:
     path = folder / CHECKSUMS
     try:
-        return dict(json.loads(path.read_text())) if path.exists() else {}
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
     except ValueError:
         raise BenchError(f"{path}: not readable; remove it") from None

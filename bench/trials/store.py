@@ -43,7 +43,7 @@ class Store:
         if not marker.is_file():
             raise BenchError(f"{folder}: no results here; name the --out folder of a bench run")
         try:
-            found = json.loads(marker.read_text())
+            found = json.loads(marker.read_text(encoding="utf-8"))
             written_by = f"version {found['version']} (format {found['format']})"
             known = found["format"] == FORMAT and found["version"] == __version__
         except (ValueError, KeyError, TypeError) as error:
@@ -135,7 +135,7 @@ class Store:
     def read(self, key: str) -> Record | None:
         """A trial's record; None where it has not ended, or where what it left is not what it wrote."""
         try:
-            found = json.loads((self.home(key) / "result.json").read_text())
+            found = json.loads((self.home(key) / "result.json").read_text(encoding="utf-8"))
             if found.pop("checksum") != digest(found) or found["key"] != key:
                 return None
             return Record.from_json(found)
@@ -154,7 +154,7 @@ class Store:
 
     def note(self, trial: Trial, text: str) -> None:
         """A line in the trial's log."""
-        with (self.home(trial.key()) / "log.txt").open("a") as file:
+        with (self.home(trial.key()) / "log.txt").open("a", encoding="utf-8") as file:
             file.write(f"{_now()} {text}\n")
 
     def attempts(self, key: str) -> int:
@@ -168,7 +168,7 @@ class Store:
 
     def _begun(self, key: str) -> list[int]:
         path = self.home(key) / "log.txt"
-        text = path.read_text(errors="replace") if path.is_file() else ""
+        text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
         return [int(pid) for pid in re.findall(rf" {_BEGUN} by process (\d+) ", text)]
 
     def checkpoints(self, trial: Trial) -> Path:
@@ -269,7 +269,7 @@ def _now() -> str:
 def _read_json(path: Path, like: Any) -> Any:
     """What a file of ours says, of the type of `like`."""
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(path.read_text(encoding="utf-8"))
         if type(found) is not type(like):
             raise ValueError(f"no JSON {'object' if like == {} else 'list'}")
     except ValueError as error:

@@ -113,4 +113,4 @@ def _ending(line: str) -> tuple[str, str]:
 
 def write_star(written: dict[str, pd.DataFrame], path: Path) -> None:
     """Without the library's first line, which tells the hour: the same table is the same bytes."""
-    path.write_text(starfile.to_string(written).partition("\n")[2])
+    path.write_text(starfile.to_string(written).partition("\n")[2], encoding="utf-8")

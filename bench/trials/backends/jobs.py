@@ -95,7 +95,7 @@ def scored_by_today(store: Store, job: Job, runtime: Runtime) -> bool:
 
 def timed_out(dump: Path) -> str:
     """Where a process stood that took too long, once; empty where none did."""
-    said = dump.read_text(errors="replace") if dump.exists() else ""
+    said = dump.read_text(encoding="utf-8", errors="replace") if dump.exists() else ""
     dump.unlink(missing_ok=True)
     return said
 
