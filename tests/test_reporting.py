@@ -74,7 +74,7 @@ def test_no_name_in_a_table_is_a_formula(record: Make, tmp_path: Path) -> None:
     written = pd.read_csv(tmp_path / "table2.csv")
     assert written.columns[1].startswith("'=1+1 · fair")
     assert written["method"].tolist() == ["'@SUM(A1)"]
-    assert "| @SUM(A1)" in (tmp_path / "table2.md").read_text()
+    assert "| @SUM(A1)" in (tmp_path / "table2.md").read_text(encoding="utf-8")
 
 
 def test_a_new_stage_starts_a_new_line(record: Make) -> None:

@@ -59,7 +59,7 @@ def rows(make_trial: Make) -> pd.DataFrame:
 
 
 def test_rows_are_the_same_after_the_file(rows: pd.DataFrame, tmp_path: Path) -> None:
-    (tmp_path / "rows.csv").write_text(as_csv(rows))
+    (tmp_path / "rows.csv").write_text(as_csv(rows), encoding="utf-8")
     pd.testing.assert_frame_equal(read_rows(tmp_path / "rows.csv"), rows)
 
 
@@ -94,12 +94,12 @@ def test_a_cell_outside_its_range_is_refused_with_its_place(
 ) -> None:
     table = rows.astype(object)
     table.loc[1, column] = cell
-    (tmp_path / "rows.csv").write_text(as_csv(table))
+    (tmp_path / "rows.csv").write_text(as_csv(table), encoding="utf-8")
     with pytest.raises(BenchError) as refused:
         read_rows(tmp_path / "rows.csv")
     message = str(refused.value)
     kind = next(c.kind for c in COLUMNS if c.name == column)
-    assert message.startswith(f"{tmp_path / 'rows.csv'}: row 3, column {column}: {cell!a} is not {kind}; ")
+    assert message.startswith(f"{tmp_path / 'rows.csv'}: row 3, column {column}: {cell!a} must be {kind}; ")
     assert "\n" not in message
 
 
@@ -108,14 +108,14 @@ def test_a_trial_that_is_done_has_its_scores_and_its_test_set(
     rows: pd.DataFrame, tmp_path: Path, lacking: list[str]
 ) -> None:
     rows[lacking] = None
-    (tmp_path / "rows.csv").write_text(as_csv(rows))
+    (tmp_path / "rows.csv").write_text(as_csv(rows), encoding="utf-8")
     with pytest.raises(BenchError, match=rf"row 2: is done, but has no {' or '.join(lacking)};"):
         read_rows(tmp_path / "rows.csv")
 
 
 def test_a_trial_has_one_row(rows: pd.DataFrame, tmp_path: Path) -> None:
     rows["labelled_percent"] = None
-    (tmp_path / "rows.csv").write_text(as_csv(pd.concat([rows, rows.iloc[:1].assign(accuracy=0.9)])))
+    (tmp_path / "rows.csv").write_text(as_csv(pd.concat([rows, rows.iloc[:1].assign(accuracy=0.9)])), encoding="utf-8")
     with pytest.raises(BenchError, match=r"row 5: is the trial of .*row 2 again \(fair supervised seed 0\)"):
         read_rows(tmp_path / "rows.csv")
 
@@ -126,10 +126,10 @@ def _renamed(name: str) -> Callable[[bytes], bytes]:
 
 
 DAMAGES: dict[str, tuple[Callable[[bytes], bytes], str]] = {
-    "empty": (lambda text: b"", "lacks the columns dataset, "),
+    "empty": (lambda text: b"", "is empty"),
     "header only": (lambda text: text.partition(b"\n")[0] + b"\n", "holds no rows"),
     "binary": (lambda text: bytes(range(256)) * 100, "cannot be read as rows"),
-    "NUL bytes": (lambda text: text.replace(b"supervised", b"super\0vised"), r"'super\x00vised' is not a text"),
+    "NUL bytes": (lambda text: text.replace(b"supervised", b"super\0vised"), r"'super\x00vised' must be a text"),
     "one line of 10 MB": (lambda text: b"a" * 10_000_000, "cannot be read as rows"),
     "UTF-16": (lambda text: text.decode().encode("utf-16"), "cannot be read as rows"),
     "Latin-1": (lambda text: text.decode().encode("latin-1"), "cannot be read as rows"),
@@ -145,7 +145,7 @@ DAMAGES: dict[str, tuple[Callable[[bytes], bytes], str]] = {
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_file_is_refused_in_one_line(rows: pd.DataFrame, tmp_path: Path, bench: Bench, damage: str) -> None:
     good, bad = tmp_path / "good.csv", tmp_path / "bad.csv"
-    good.write_text(as_csv(rows))
+    good.write_text(as_csv(rows), encoding="utf-8")
     change, says = DAMAGES[damage]
     bad.write_bytes(change(good.read_bytes()))
     for pair in ((bad, good), (good, bad)):
@@ -166,7 +166,7 @@ def test_no_text_of_a_row_is_a_formula_and_numbers_are_numbers(rows: pd.DataFram
     texts = ["dataset", "data_parameters", "data_title", "method_title", "variant", "error"]
     for name in texts:
         rows[name] = pd.Series([f"{sign}HYPERLINK({name})" for sign in "=-@"], dtype=object)
-    (tmp_path / "rows.csv").write_text(as_csv(rows.assign(difference=-0.5)))
+    (tmp_path / "rows.csv").write_text(as_csv(rows.assign(difference=-0.5)), encoding="utf-8")
     written = pd.read_csv(tmp_path / "rows.csv")
     assert all(cell.startswith("'") for cell in written[texts].to_numpy().ravel())
     assert written["difference"].tolist() == [-0.5] * 3
@@ -175,9 +175,9 @@ def test_no_text_of_a_row_is_a_formula_and_numbers_are_numbers(rows: pd.DataFram
 
 RESULT = Result(Status.DONE, counts=COUNTS, scores=Scores(accuracy=0.5))
 REFUSED = {
-    "accuracy: '1.7' is not": replace(RESULT, scores=Scores(accuracy=1.7)),
-    "mse: 'nan' is not": replace(RESULT, scores=Scores(mse=float("nan"))),
-    "accuracy: 'high' is not": replace(RESULT, scores=Scores(accuracy="high")),  # type: ignore[arg-type]
+    "accuracy: '1.7' must be": replace(RESULT, scores=Scores(accuracy=1.7)),
+    "mse: 'nan' must be": replace(RESULT, scores=Scores(mse=float("nan"))),
+    "accuracy: 'high' must be": replace(RESULT, scores=Scores(accuracy="high")),  # type: ignore[arg-type]
     "has no n_test, no split": replace(RESULT, counts=None),
     "has no accuracy or mse": replace(RESULT, scores=Scores()),
     "damaged": replace(RESULT, recall=("high",)),  # type: ignore[arg-type]

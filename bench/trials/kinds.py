@@ -25,7 +25,7 @@ class Text:
     def __str__(self) -> str:
         if self.among:
             return f"one of {', '.join(self.among)}"
-        return "a text in one line" + (", not empty" if self.required else "")
+        return "a text of one line" + (" that is not empty" if self.required else "")
 
     def read(self, cell: str) -> str:
         """The cell's text; raises ValueError for another than `str(self)` says."""

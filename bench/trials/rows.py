@@ -168,7 +168,7 @@ def as_rows(records: Sequence[Record], where: Callable[[str], object] = str) -> 
     """
     places = [str(where(record.key)) for record in records]
     rows = [_cells(record, place) for record, place in zip(records, places)]
-    table = validate(rows, places, "delete that folder and run again, or choose another --out")
+    table = validate(rows, places, "delete that folder and run again; if that does not help, choose another --out")
     return table.sort_values([*CELL, "seed"], kind="stable", ignore_index=True)
 
 
@@ -226,7 +226,7 @@ def _read(row: Mapping[str, str], columns: Sequence[Column], where: str, mend: s
             values[column.name] = column.kind.read(row[column.name])
         except ValueError:
             cell = ascii(row[column.name][:40])
-            raise BenchError(f"{where}, column {column.name}: {cell} is not {column.kind}; {mend}") from None
+            raise BenchError(f"{where}, column {column.name}: {cell} must be {column.kind}; {mend}") from None
     if values["status"] == Status.DONE:
         lacking = [name for name in ("n_test", "split") if not values[name]]
         if values["accuracy"] is None and values["mse"] is None:

@@ -46,7 +46,9 @@ def read_rows(path: Path) -> pd.DataFrame:
         lines = [line for line in enumerate(csv.reader(io.StringIO(text, newline=""), strict=True), 1) if line[1]]
     except (OSError, ValueError, csv.Error) as error:
         raise BenchError(f"{path}: cannot be read as rows ({error}); {mend}") from error
-    names = lines[0][1] if lines else []
+    if not lines:
+        raise BenchError(f"{path}: is empty; {mend}")
+    names = lines[0][1]
     if lacking := [name for name in NEEDED if name not in names]:
         raise BenchError(f"{path}: lacks the columns {', '.join(lacking)}; {mend}")
     if len(set(names)) < len(names):
