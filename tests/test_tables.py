@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import subprocess
+import sys
 import tracemalloc
 from pathlib import Path
 
@@ -206,7 +209,12 @@ def test_what_is_written_is_read_again(tmp_path: Path, suffix: str) -> None:
         ("a.csv", CSV + "t,5\n", "line 4 has 2 values"),
         ("a.csv", "a,b\n1,2\n", "no coordinates"),
         ("a.csv", CSV.partition("\n")[0], "without rows"),
+        ("a.csv", CSV.replace("class", "X_angstrom", 1), "two columns are called x_angstrom"),
+        ("a.star", STAR.replace("_rlnOriginZAngst", "_rlnOriginXAngst"), "line 22: _rlnOriginXAngst stands twice"),
+        ("a.star", "data_optics\n_rlnImagePixelSize 1\n_rlnImagePixelSize 2\n" + STAR, "line 3: _rlnImagePixelSize"),
         ("a.json", "{}", "not a copick"),
+        ("a.json", COPICK.replace("ribosome", r"\ud800"), "a name holds letters that are not UTF-8"),
+        ("a.json", COPICK.replace("TS_5", r"TS\n5"), "a name holds a line break"),
         ("a.json", "[" * 100_000, "not a copick"),
         ("a.json", COPICK.replace('"angstrom"', '"pixel"'), "counts in pixel"),
         ("a.tbl", "1 2 3\n", "Dynamo table has 26"),
@@ -219,6 +227,23 @@ def test_a_bad_table_is_refused_in_one_line(tmp_path: Path, name: str, text: str
     with pytest.raises(BenchError, match=says) as caught:
         tables.read(_write(tmp_path, name, text))
     assert "\n" not in str(caught.value)
+
+
+def test_a_table_is_the_same_bytes_whatever_the_locale(tmp_path: Path) -> None:
+    program = (
+        "import sys, pandas as pd\nfrom pathlib import Path\nfrom bench.files import tables\n"
+        "rows = pd.DataFrame({'tomogram': ['t\\xe4'], 'z': [1.0], 'y': [2.0], 'x': [3.0], 'class': ['\\u03b1']})\n"
+        "tables.write(Path(sys.argv[1]), rows, 8.0)\n"
+        "assert tables.read(Path(sys.argv[1])).rows['class'][0] == '\\u03b1'"
+    )
+    for name in ("a.star", "a.csv"):
+        written = []
+        for i, locale in enumerate([{"LC_ALL": "C", "PYTHONUTF8": "0"}, {"LC_ALL": "C.UTF-8"}]):
+            path = tmp_path / str(i) / name
+            subprocess.run([sys.executable, "-c", program, path], check=True, env=os.environ | locale)
+            written.append(path.read_bytes())
+        assert written[0] == written[1]
+        assert "tä" in written[0].decode()
 
 
 def test_awkward_names_come_back_as_they_were(tmp_path: Path) -> None:

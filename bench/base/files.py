@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,6 +44,19 @@ def check_new(path: Path) -> None:
     """Raise BenchError where --out names a file that exists: before the work, not after."""
     if path.exists():
         raise BenchError(f"{path}: exists; choose another --out, or move it")
+
+
+def odd_letters(name: str) -> str:
+    """What in a name would break the lines, names or files that are made of it, and how to mend it; "" where nothing.
+
+    Python has a surrogate for each byte of a file's name that it could not decode; no text file can hold one.
+    """
+    kinds = {unicodedata.category(letter) for letter in name}
+    if "Cs" in kinds:
+        return "holds letters that are not UTF-8; rename it, or set PYTHONUTF8=1 if the locale is to blame"
+    if kinds & {"Cc", "Zl", "Zp"}:
+        return "holds a line break or another control character; rename it"
+    return ""
 
 
 def bytes_digest(content: bytes) -> str:

@@ -7,6 +7,7 @@ import gzip
 import json
 import math
 import zlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from bench.base.errors import BenchError
+from bench.base.files import odd_letters
 from bench.base.units import ANGLES
 from bench.files import volume
 from bench.files.tables import relion
@@ -109,8 +111,10 @@ def _csv(path: Path, lines: list[str], class_column: str) -> ParticleTable:
         raise BenchError(f"{path}: line {reader.line_num}: {error}; export the table as plain CSV again") from error
     if not records:
         raise BenchError(f"{path}: empty; export the table again")
-    header = [label.strip().strip("﻿") for label in records[0]]
+    header = [label.strip().strip("\ufeff") for label in records[0]]
     lower = [label.lower() for label in header]
+    if twice := [label for label, n in Counter(filter(None, lower)).items() if n > 1]:
+        raise BenchError(f"{path}: two columns are called {twice[0]}; rename or remove one")
     for i, record in enumerate(records[1:]):
         if len(record) != len(header):
             where = f"{path}: line {ends[i + 1] + 1}"
@@ -163,6 +167,8 @@ def _copick(path: Path, lines: list[str], _class_column: str) -> ParticleTable:
         turns = turns.reshape(len(points), 4, 4)[:, :3, :3]
         unit = str(table.get("unit", "angstrom")).lower()
         tomogram, kind = str(table["run_name"]), str(table["pickable_object_name"])
+        if problem := odd_letters(tomogram) or odd_letters(kind):
+            raise ValueError(f"a name {problem.partition(';')[0]}")
         if not (np.isfinite(zyx).all() and np.isfinite(turns).all()):
             raise ValueError("a number that is not finite")
         if len(points) and (np.linalg.det(turns) <= 0).any():

@@ -37,7 +37,7 @@ def unquoted(token: str) -> str:
 
 
 def blocks(path: Path, lines: list[str]) -> list[Block]:
-    """The blocks of a STAR file; raises BenchError for a row whose values do not fit the columns."""
+    """The blocks of a STAR file; raises BenchError for a row whose values do not fit the columns, or a label twice."""
     found: list[Block] = []
     in_loop = False
     for i, line in enumerate(lines):
@@ -55,6 +55,8 @@ def blocks(path: Path, lines: list[str]) -> list[Block]:
                 found.append(Block(found[-1].name, [], [], [], {}))
             in_loop = True
         elif word.startswith("_") and not (in_loop and found[-1].row_lines):
+            if word[1:] in (found[-1].labels if in_loop else found[-1].pairs):
+                raise BenchError(f"{path}: line {i + 1}: {word} stands twice in one block; rename or remove one")
             if in_loop:
                 found[-1].labels.append(word[1:])
                 found[-1].label_lines.append(i)
