@@ -44,7 +44,7 @@ class Console:
     def note(self, text: str) -> None:
         """One or more lines, to the log alone."""
         if self.log is not None:
-            with self.log.open("a", encoding="utf-8") as handle:
+            with self.log.open("a", encoding="utf-8", errors="backslashreplace") as handle:
                 handle.write(f"{time.strftime('%H:%M:%S')} {text}\n")
 
     def progress(self, what: str, total: float) -> Meter:

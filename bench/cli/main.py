@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import io
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,12 +14,13 @@ from click.core import ParameterSource
 
 from bench import __version__
 from bench.base.errors import BenchError
+from bench.base.files import odd_letters
 from bench.base.stopping import Stopped, requests_to, stop
 from bench.cli.data import data
 from bench.cli.options import PATH
 from bench.cli.predict import predict
 
-OK, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+OK, FAILED, BAD_INPUT, INTERRUPTED, UNREAD = 0, 1, 2, 130, 141  # the last two as shells count
 _DISK = {
     errno.ENOSPC: "the disk is full; free some space and go on (bench run --resume), or choose another --out",
     errno.EDQUOT: "the disk quota is used up; free some space and go on (bench run --resume), or choose another --out",
@@ -264,28 +267,68 @@ def gate(new: Path, baseline: Path, junit: Path | None) -> None:
 
 def main() -> None:
     """Run the command; an error that the user can mend is one line and code 2."""
+    _mend_streams()
+    try:
+        code = _answer()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BrokenPipeError:  # as in `bench ... | head`: nobody reads any more, and Python's own last flush would fail
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for number in (1, 2):
+            os.dup2(nowhere, number)
+        code = UNREAD
+    sys.exit(code)
+
+
+def _answer() -> int:
+    """Run the command, print its error if there is one, and return the exit code."""
     try:
         with requests_to(stop):
+            _check_arguments(sys.argv[1:])
             bench(standalone_mode=False)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else FAILED if end.code else OK
     except Stopped as stopped:
         click.echo(f"bench: {stopped}", err=True)
-        sys.exit(stopped.exit_code)
+        return stopped.exit_code
     except click.exceptions.Abort:
-        sys.exit(INTERRUPTED)
+        return INTERRUPTED
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx else "bench"
-        _complain(f"{error.format_message().rstrip('.')}; see {where} --help")
+        return _complain(f"{error.format_message().rstrip('.')}; see {where} --help")
     except BenchError as error:
-        _complain(str(error))
+        return _complain(str(error))
+    except BrokenPipeError:
+        raise
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        _complain(where + _DISK.get(error.errno or 0, f"{error.strerror or error}; check the path and the disk"))
+        return _complain(where + _DISK.get(error.errno or 0, f"{error.strerror or error}; check the path and the disk"))
+    except UnicodeEncodeError as error:
+        where = f"{error.object[:80]!a}: cannot be written as {error.encoding}"
+        return _complain(f"{where}; rename it, or set PYTHONUTF8=1 if the locale is to blame")
     except MemoryError as error:
-        _complain(f"out of memory ({error}); choose fewer or smaller boxes")
+        return _complain(f"out of memory ({error}); choose fewer or smaller boxes")
+    return OK
 
 
-def _complain(text: str) -> None:
+def _mend_streams() -> None:
+    """Streams that print any letter, in the terminal's encoding where it has it; nowhere where they are closed."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):  # its own number again, and no other file's
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _check_arguments(arguments: list[str]) -> None:
+    for argument in arguments:
+        if problem := odd_letters(argument):
+            raise BenchError(f"{argument!a}: {problem}")
+
+
+def _complain(text: str) -> int:
     click.echo(f"bench: {text}", err=True)
-    sys.exit(BAD_INPUT)
+    return BAD_INPUT

@@ -23,7 +23,7 @@ from mrcfile.utils import dtype_from_mode, spacegroup_is_volume_stack
 
 from bench.base.arrays import FloatArray
 from bench.base.errors import BenchError
-from bench.base.files import written_aside
+from bench.base.files import odd_letters, written_aside
 
 AnyArray = npt.NDArray[Any]
 DType = np.dtype[Any]
@@ -108,8 +108,14 @@ def write(path: Path, voxels: FloatArray | npt.NDArray[np.int8], voxel_size_in_a
 
 
 def find(folder: Path, suffixes: tuple[str, ...] = SUFFIXES) -> list[Path]:
-    """The files with `suffixes` right inside `folder`, by name; raises BenchError where one stands there twice."""
+    """The files with `suffixes` right inside `folder`, by name; raises BenchError where one stands there twice.
+
+    Nor may a name hold bytes that are not UTF-8, or control characters.
+    """
     paths = sorted(p for p in folder.iterdir() if p.name.lower().endswith(suffixes) and p.is_file())
+    for path in paths:
+        if problem := odd_letters(path.name):
+            raise BenchError(f"{str(path)!a}: {problem}")
     for one, other in pairwise(sorted(paths, key=lambda path: stem(path, suffixes))):
         if stem(one, suffixes) == stem(other, suffixes):
             raise BenchError(f"{one} and {other.name}: the same thing twice? keep one of them, or rename it")

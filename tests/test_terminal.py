@@ -1,0 +1,83 @@
+"""Odd terminals, locales and names: printed somehow, or refused in one line before any work."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import BENCH, TINY
+
+from bench.files import volume
+
+ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}
+
+
+def _shell(line: str, folder: Path, extra: dict[str, str] | None = None) -> tuple[int, str, str]:
+    """A line of bash: (exit code, standard output, standard error)."""
+    done = subprocess.run(
+        ["bash", "-c", line.replace("bench", str(BENCH))],
+        capture_output=True,
+        cwd=folder,
+        env=os.environ | (extra or {}),
+        check=False,
+    )
+    return done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
+
+
+@pytest.mark.parametrize(
+    ("line", "codes", "said"),
+    [
+        ("bench list methods | true; exit ${PIPESTATUS[0]}", (0, 1, 141), ""),  # 0: it was quicker than its reader
+        ("bench nonsense 2>&1 | true; exit ${PIPESTATUS[0]}", (2, 141), ""),
+        ("bench list methods >&-", (0,), ""),
+        ("bench list methods <&- >&- 2>&-", (0,), ""),
+        ("bench nonsense 2>&-", (2,), ""),
+        ("bench list methods > /dev/full", (2,), "bench: the disk is full"),
+    ],
+)
+def test_a_reader_that_is_gone_is_no_crash(line: str, codes: tuple[int, ...], said: str, tmp_path: Path) -> None:
+    code, _, err = _shell(line, tmp_path)
+    assert code in codes
+    assert err.startswith(said)
+    assert err.count("\n") == (said != "")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "run",
+        "data extract --table p.csv --tomograms t.mrc",
+        "data pick t.mrc --diameter-in-angstroms 40",
+        "data match t.mrc --template t.mrc",
+        "data simulate --structures .",
+        "data simulate-tomogram --structures .",
+        "predict . --table p.csv",
+    ],
+)
+def test_a_name_that_no_line_can_hold_is_refused_before_any_work(command: str, tmp_path: Path) -> None:
+    volume.write(tmp_path / "t.mrc", np.random.default_rng(0).normal(size=(16, 16, 16)).astype("f4"), 10.0)
+    for name, said in ((r"$'a\nb.star'", "holds a line break"), (r"$'a\xff.star'", "holds letters that are not UTF-8")):
+        code, out, err = _shell(f"bench {command} --out {name}", tmp_path)
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert said in err
+    assert [path.name for path in tmp_path.iterdir()] == ["t.mrc"]
+
+
+def test_a_file_whose_name_is_not_utf_8_is_refused(tmp_path: Path) -> None:
+    box = np.random.default_rng(0).normal(size=(8, 8, 8)).astype("f4")
+    volume.write(tmp_path / os.fsdecode(b"\xff.mrc"), box, 10.0)
+    (tmp_path / "p.csv").write_text("tomogram,x,y,z\nt,4,4,4\n", encoding="utf-8")
+    code, _, err = _shell("bench data extract --table p.csv --tomograms . --box 4 --out set", tmp_path)
+    assert (code, err.count("\n"), (tmp_path / "set").exists()) == (2, 1, False)
+    assert "not UTF-8" in err
+
+
+def test_a_run_where_nothing_but_ascii_is_known(tmp_path: Path) -> None:
+    options = " ".join([*TINY, "--methods", "supervised", "--fractions", "20", "--backend", "serial"])
+    code, out, err = _shell(f"bench run {options} --out runs", tmp_path, ASCII)
+    assert (code, err) == (0, "")
+    assert r"phantoms 8\xb3" in out
+    assert "8³" in (tmp_path / "runs/rows.csv").read_text(encoding="utf-8")
