@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.base.errors import BenchError
+from bench.base.json_files import read_json
 from bench.base.parameters import parameter
-from bench.data.dataset import Saved
+from bench.data.dataset import MANIFEST, Saved
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,12 @@ class Made(Saved):
     def made(self) -> Path:
         """In --data, the folder named after the hash of its recipe."""
         folder = self.required_folder()
-        try:
-            manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-            made = folder / "cache" / f"data-{manifest['recipe_hash']}"
-        except (OSError, ValueError, KeyError, TypeError):
-            made = folder / "none"
+        unfinished = f"{folder}: no finished set of bench data simulate; run it again, it continues"
+        manifest = folder / "manifest.json"
+        if not manifest.is_file():
+            raise BenchError(unfinished)
+        hash_of_recipe = read_json(manifest, MANIFEST, "run bench data simulate again").get("recipe_hash", "none")
+        made = folder / "cache" / f"data-{hash_of_recipe}"
         if not (made / "meta.json").is_file():
-            raise BenchError(f"{folder}: no finished set of bench data simulate; run it again, it continues")
+            raise BenchError(unfinished)
         return made

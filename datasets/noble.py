@@ -54,10 +54,11 @@ class Noble(Dataset):
     test_fraction: float = parameter(0.5, "part held out for the scores; the paper's 1,400 of 2,800")
 
     def sources(self) -> list[Path]:
-        """The description of each extracted set, or every box."""
+        """The description and volumes of each extracted set, or every box."""
         folders = self._folders()
-        sets = [folder / "meta.json" for folder in folders if _holds(folder) == SET]
-        return sets + [path for folder in folders if _holds(folder) == MRC for path in volume.find(folder)]
+        sets = [folder for folder in folders if _holds(folder) == SET]
+        files = [folder / name for folder in sets for name in ("meta.json", "volumes.npy")]
+        return files + [path for folder in folders if _holds(folder) == MRC for path in volume.find(folder)]
 
     def load(self, progress: Progress = silent) -> Subtomograms:
         """Read every class; boxes have mean 0 and variance 1."""
@@ -84,7 +85,7 @@ class Noble(Dataset):
 
     def _read(self, folder: Path) -> tuple[np.ndarray, float | None, StrArray | None]:
         if _holds(folder) == SET:
-            made = Subtomograms.open(folder)
+            made = Subtomograms.open_unchanged(folder)
             if len(made.class_names) > 1:
                 names = ", ".join(made.class_names)
                 raise BenchError(f"{folder}: holds {names}; the set wants one class a folder, and no background")

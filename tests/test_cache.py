@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.base import cache as cache_module
 from bench.base.cache import Cache
 from bench.base.files import write_atomically
 
@@ -39,6 +40,10 @@ def _spoil(entry: Path, how: str) -> None:
         (entry / "contents.json").write_bytes((entry / "contents.json").read_bytes()[:-3])
     elif how == "list of another kind":
         (entry / "contents.json").write_text('["a", "b"]')
+    elif how == "list nested":
+        (entry / "contents.json").write_text("[" * 100_000)
+    elif how == "list of other types":
+        (entry / "contents.json").write_text('{"entry": "data-key", "began_in_ns": 1, "files": {"a": [[]]}}')
     elif how == "pickle":
         (entry / "contents.json").write_bytes(b"\x80\x04N.")
     elif how == "empty":
@@ -57,6 +62,8 @@ HOW = [
     "list missing",
     "list cut",
     "list of another kind",
+    "list nested",
+    "list of other types",
     "pickle",
     "empty",
     "foreign",
@@ -83,20 +90,49 @@ def test_a_whole_one_is_used_as_it_is(tmp_path: Path) -> None:
     assert cache.entry("data", "key2", _make("new")) != entry
 
 
-def test_a_link_counts_by_what_it_names(tmp_path: Path) -> None:
-    (tmp_path / "far").write_text("gigabytes")
+@pytest.mark.parametrize("how", ["shorter", "time set back", "another file", "moved away"])
+def test_a_link_counts_by_what_it_names(how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache_module, "SETTLED_IN_NS", 0)
+    far, other = tmp_path / "far", tmp_path / "other"
+    far.write_text("gigabytes")
+    other.write_text("GIGABYTES")
+    time.sleep(0.02)  # some ticks of the disk's clock
 
     def make(folder: Path) -> None:
         (folder / "near").unlink(missing_ok=True)
-        (folder / "near").symlink_to(tmp_path / "far")
+        (folder / "near").symlink_to(far)
 
     cache = Cache(tmp_path / "cache")
     cache.entry("data", "key", make)
     cache.entry("data", "key", lambda _: pytest.fail("made twice"))
-    (tmp_path / "far").write_text("giga")
-    made = []
+    times = (far.stat().st_atime_ns, far.stat().st_mtime_ns)
+    if how == "another file":
+        other.replace(far)
+    elif how == "moved away":
+        far.rename(other)
+    else:
+        far.write_text("giga" if how == "shorter" else "GIGABYTES")
+    if how != "moved away":
+        os.utime(far, ns=times)
+    made: list[int] = []
     cache.entry("data", "key", lambda folder: (made.append(1), make(folder))[1])
     assert made
+
+
+def test_a_link_to_a_file_that_was_just_written_is_not_trusted(tmp_path: Path) -> None:
+    """Within one tick of the clock a file can change twice: its times would not tell."""
+    (tmp_path / "far").write_text("gigabytes")
+    said: list[str] = []
+    cache, made = Cache(tmp_path / "cache", said.append), []
+
+    def make(folder: Path) -> None:
+        made.append(1)
+        (folder / "near").symlink_to(tmp_path / "far")
+
+    cache.entry("data", "key", make)
+    cache.entry("data", "key", make)
+    assert len(made) == 2
+    assert "may have changed while it was made" in said[0]
 
 
 def test_what_broke_off_is_no_entry(tmp_path: Path) -> None:

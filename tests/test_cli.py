@@ -338,29 +338,21 @@ def test_where_only_the_scoring_changed_trials_are_scored_again_not_trained(
     assert "4 finished before, 0 to run" in bench(*options)[1]
 
 
-DAMAGED = ["", "[]", "3", "[3]", "{}", '[{"settings": 3}]', '[{"seeds": "x"}]', '[{"checkpoint_every": [1]}]']
+@pytest.mark.parametrize("more", [{}, {"out": "elsewhere"}, {"resume": True}, {"context": 1}])
+def test_a_request_cannot_lead_elsewhere(
+    more: dict[str, object], bench: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stored request that names another --out, or options that are none, is refused."""
+    from bench.trials.plan import Request
 
-
-@pytest.mark.parametrize("content", DAMAGED)
-def test_a_damaged_request_is_one_line(content: str, bench: Call, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
     store = Store.create(tmp_path / "out")
-    (store.folder / "request.json").write_text(content)
-    code, _, err = bench("run", "--resume", "--out", store.folder)
-    assert code == 2
-    assert "request.json: damaged" in err
-    assert err.count("\n") == 1
-    assert not (store.folder / "plan.json").exists()
-
-
-def test_a_request_cannot_lead_elsewhere(bench: Call, tmp_path: Path) -> None:
-    """What a stored request says of --out, or of options that there are not, is not heard."""
-    store = Store.create(tmp_path / "out")
-    stored = {"out": str(tmp_path / "elsewhere"), "resume": True, "context": 1, "methods": "no_such_method"}
+    stored = Request("", methods="no_such_method").kept("quick") | more
     (store.folder / "request.json").write_text(json.dumps([stored]))
     code, _, err = bench("run", "--resume", "--out", store.folder)
     assert code == 2
-    assert "no_such_method" in err
-    assert not (tmp_path / "elsewhere").exists()
+    assert ("was unexpected" if more else "no_such_method") in err
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_a_failing_method_is_a_row_and_an_exit_code(

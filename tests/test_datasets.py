@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,11 +39,11 @@ def dataset(request: pytest.FixtureRequest, tmp_path: Path, rng: np.random.Gener
             noisy = density + rng.normal(size=density.shape).astype(np.float32)
             volume.write(tmp_path / kind / f"{j}.mrc", noisy, 10.0)
     if name in ("made", "particles"):  # as `bench data simulate` and `extract` leave them
-        made = tmp_path / "cache" / "data-0" if name == "made" else tmp_path
+        made = tmp_path / "cache" / f"data-{'0' * 16}" if name == "made" else tmp_path
         made.mkdir(parents=True, exist_ok=True)
         volumes = rng.normal(size=(6, 8, 8, 8)).astype(np.float32)
         Subtomograms(volumes, np.arange(6) // 2, ("one", "two", "three"), 10.0, "made").save(made)
-        (tmp_path / "manifest.json").write_text('{"recipe_hash": "0"}')
+        (tmp_path / "manifest.json").write_text(json.dumps({"recipe": {}, "recipe_hash": "0" * 16}))
     if name == "noble":  # a set of MRC boxes a deposition
         for number in (10131, 10133, 10135, 10143, 10169, 10172, 10173):
             (tmp_path / str(number)).mkdir()

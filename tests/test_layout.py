@@ -22,6 +22,7 @@ ONLY_IN = {
     "tifffile": "bench/files/volume.py",
     "seaborn": "bench/reporting/figures.py",
     "click": "bench/cli/",
+    "jsonschema": "bench/base/json_files.py",
 }
 ONCE = {"sched_getaffinity": "bench/base/machine.py", "hashlib.file_digest": "bench/base/files.py"}
 FACE = ROOT / "bench" / "__init__.py"

@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from filelock import FileLock
 
+from bench.base.errors import BenchError
 from bench.base.files import file_digest, write_atomically
+from bench.base.json_files import TEXT, WHOLE, Schema, read_json, record
 
 MOVES_NO_NUMBER = True
 
 CONTENTS = "contents.json"  # of an entry
+_TIMES = slice(2, 4)  # in the mark of a link
+_MARK: Schema = {  # of a file, or of a link: size, inode, times in ns
+    "oneOf": [
+        {"type": "array", "items": TEXT, "minItems": 1, "maxItems": 1},
+        {"type": "array", "items": {"type": "integer"}, "minItems": 4, "maxItems": 4},
+    ]
+}
+_SCHEMA = record(entry=TEXT, began_in_ns=WHOLE, files={"type": "object", "additionalProperties": _MARK})
+# The file behind a link must be older than this when its entry is begun: a change within one tick of a disk's clock
+# leaves no trace in its times, and ticks are up to two seconds long.
+SETTLED_IN_NS = 2 * 10**9
 
 
 class Cache:
@@ -42,8 +56,9 @@ class Cache:
                 if not resumable:
                     shutil.rmtree(aside, ignore_errors=True)
                 aside.mkdir(exist_ok=True)
+                listed = {"entry": name, "began_in_ns": time.time_ns()}
                 make(aside)
-                write_atomically(aside / CONTENTS, json.dumps({"entry": name, "files": _contents(aside)}))
+                write_atomically(aside / CONTENTS, json.dumps(listed | {"files": _contents(aside)}))
                 aside.rename(final)
         return final
 
@@ -51,20 +66,25 @@ class Cache:
 def damage(entry: Path, name: str) -> str:
     """What is wrong with a folder that should be the entry `name`; empty if nothing is."""
     try:
-        listed = json.loads((entry / CONTENTS).read_text(encoding="utf-8"))
-        if listed["entry"] != name:
-            return f"is a copy of {listed['entry']}"
-        now = _contents(entry)
-        changed = [file for file, mark in listed["files"].items() if now.get(file) != mark]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        listed = read_json(entry / CONTENTS, _SCHEMA, "make the entry anew")
+    except (OSError, BenchError) as error:
         return f"has no list of its files ({type(error).__name__})"
-    return f"{', '.join(changed)} changed since it was made" if changed else ""
+    if listed["entry"] != name:
+        return f"is a copy of {listed['entry']}"
+    now = _contents(entry)
+    if changed := [file for file, mark in listed["files"].items() if now.get(file) != mark]:
+        return f"{', '.join(changed)} changed since it was made"
+    settled = listed["began_in_ns"] - SETTLED_IN_NS
+    unsure = [file for file, mark in listed["files"].items() if any(when > settled for when in mark[_TIMES])]
+    return f"{', '.join(unsure)} may have changed while it was made" if unsure else ""
 
 
 def _contents(entry: Path) -> dict[str, list[str | int]]:
-    """Each file with its SHA-256; a link, which may lead to many gigabytes, with the size and time of what it names."""
+    """Each file with its SHA-256; a link, which may lead to many gigabytes, with what the system says of its file."""
     found: dict[str, list[str | int]] = {}
     for path in sorted(p for p in entry.rglob("*") if p.is_file() and p.name != CONTENTS):
-        name = path.relative_to(entry).as_posix()
-        found[name] = [path.stat().st_size, path.stat().st_mtime_ns] if path.is_symlink() else [file_digest(path)]
+        name, stat = path.relative_to(entry).as_posix(), path.stat()
+        # The time of the inode's change cannot be set back, unlike that of the content's.
+        far = [stat.st_size, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns]
+        found[name] = [*far] if path.is_symlink() else [file_digest(path)]
     return found

@@ -7,16 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from bench.base.errors import BenchError
+from bench.base.json_files import read_json
+from bench.data.dataset import MANIFEST
 
 
 def claim(out: Path, recipe: dict[str, Any]) -> None:
     """Make the folder `out` for a recipe; raises BenchError where its manifest tells of another one."""
     manifest = out / "manifest.json"
     if manifest.exists():
-        try:
-            before = json.loads(manifest.read_text(encoding="utf-8")).get("recipe")
-        except (ValueError, AttributeError):
-            before = None
+        before = read_json(manifest, MANIFEST, "choose another --out")["recipe"]
         if before != json.loads(json.dumps(recipe, default=str)):
             raise BenchError(f"{out}: holds another recipe's files ({manifest.name}); choose another --out")
     out.mkdir(parents=True, exist_ok=True)

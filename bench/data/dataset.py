@@ -14,10 +14,18 @@ from bench.base.arrays import FloatArray
 from bench.base.code import code_digest
 from bench.base.errors import BenchError
 from bench.base.files import digest, file_digest
+from bench.base.json_files import KEY, Schema
 from bench.base.parameters import parameter
 from bench.base.progress import Progress, silent
 from bench.data.subtomograms import Subtomograms
 from bench.files import volume
+
+# `manifest.json` of what a command of `bench data` wrote: what it was asked for, and the hash of that.
+MANIFEST: Schema = {
+    "type": "object",
+    "properties": {"recipe": {"type": "object"}, "recipe_hash": KEY},
+    "required": ["recipe"],
+}
 
 
 def read_boxes(paths: list[Path], progress: Progress = silent) -> tuple[FloatArray, float | None]:
@@ -107,17 +115,28 @@ class Saved(Dataset):
         """Where `Subtomograms.save` wrote; raises BenchError where it has not."""
 
     def sources(self) -> list[Path]:
-        """The set's description, with the fingerprint of the volumes; not the volumes, which are large."""
-        return [self.made() / "meta.json"]
+        """The set's labels and description, with the fingerprint of the volumes; not the volumes, which are large."""
+        return [self.made() / "labels.npy", self.made() / "meta.json"]
+
+    def recipe(self) -> dict[str, Any]:
+        """Also the place of the volumes: a set that is called the same, elsewhere, may be damaged."""
+        return super().recipe() | {"volumes": str(self._volumes())}
 
     def load(self, progress: Progress = silent) -> Subtomograms:
-        """Map the volumes, wherever they lie."""
-        return Subtomograms.open(self.made())
+        """Map the volumes, wherever they lie, once they are compared with the set's fingerprint."""
+        return Subtomograms.open_unchanged(self.made(), progress)
 
     def write(self, folder: Path, progress: Progress = silent) -> None:
-        """Link the volumes, copy the rest."""
+        """Link the volumes, copy the rest; raises BenchError where they do not have the set's fingerprint."""
         made = self.made()
         for name in ("labels.npy", "meta.json"):
             shutil.copyfile(made / name, folder / name)
         (folder / "volumes.npy").unlink(missing_ok=True)
-        (folder / "volumes.npy").symlink_to((made / "volumes.npy").resolve())
+        (folder / "volumes.npy").symlink_to(self._volumes())
+        try:
+            Subtomograms.open_unchanged(folder, progress)
+        except BenchError as error:
+            raise BenchError(str(error).replace(str(folder), str(made), 1)) from error
+
+    def _volumes(self) -> Path:
+        return (self.made() / "volumes.npy").resolve()

@@ -14,9 +14,20 @@ import numpy as np
 from bench.base.arrays import UNLABELLED, FloatArray, IntArray, StrArray
 from bench.base.errors import BenchError
 from bench.base.files import write_atomically
+from bench.base.json_files import KEY, TEXT, listing, read_json, record
+from bench.base.progress import Progress, silent
 from bench.base.units import in_angstroms
 
 GreyScale = Literal["each box", "as read"]  # each box of mean 0 and variance 1, or as it lies in its file
+META = record(
+    class_names=listing(TEXT),
+    voxel_size_in_angstroms={"type": ["number", "null"], "exclusiveMinimum": 0},
+    title=TEXT,
+    tomogram_ids={"type": ["array", "null"]},  # of texts; there may be a million of them
+    grey_scale={"enum": [*get_args(GreyScale)]},
+    fingerprint=KEY,
+)
+MEND = "delete that folder and make the set again; to keep a change made on purpose, see docs/real-data.md"
 
 
 @dataclass(frozen=True)
@@ -39,12 +50,19 @@ class Subtomograms:
         for name in {self.title, *self.class_names, *map(str, () if self.tomogram_ids is None else self.tomogram_ids)}:
             if not name.isprintable():  # it goes to terminals, pages and file names
                 raise BenchError(f"{name!r}: a name with control characters; rename that class, tomogram or set")
-        if self.volumes.ndim != 4 or len(self.labels) != n:
+        if self.volumes.dtype != np.float32 or not np.issubdtype(self.labels.dtype, np.signedinteger):
+            found = f"volumes of {self.volumes.dtype}, labels of {self.labels.dtype}"
+            raise BenchError(f"{self.title}: {found}; volumes must be float32, labels int64")
+        if self.volumes.ndim != 4 or self.labels.shape != (n,):
             raise BenchError(f"{self.title}: {self.volumes.shape} volumes do not fit {self.labels.shape} labels")
         if self.tomogram_ids is not None and len(self.tomogram_ids) != n:
             raise BenchError(f"{self.title}: {len(self.tomogram_ids)} tomogram ids for {n} volumes")
         if self.grey_scale not in get_args(GreyScale):
             raise BenchError(f"{self.title}: grey scale '{self.grey_scale}'; known: {', '.join(get_args(GreyScale))}")
+        if (self.labels < UNLABELLED).any():
+            raise BenchError(
+                f"{self.title}: a label of {self.labels.min()}; {UNLABELLED} means none, 0 the first class"
+            )
         counts = self.counts()
         if len(counts) > len(self.class_names) or not counts.all():
             raise BenchError(f"{self.title}: a class without volumes, or a label without a name: counts {counts}")
@@ -87,11 +105,12 @@ class Subtomograms:
             total += self.volumes[i]
         return (total / max(1, len(which))).astype(np.float32)
 
-    def fingerprint(self) -> str:
+    def fingerprint(self, progress: Progress = silent) -> str:
         """SHA-256 over voxels, labels and names: what a trial was run on."""
-        digest = hashlib.sha256(json.dumps([self.class_names, self.volumes.shape]).encode())
+        digest, n = hashlib.sha256(json.dumps([self.class_names, self.volumes.shape]).encode()), 0
         for some in _in_parts(self.volumes):
             digest.update(some.tobytes())
+            progress(n := n + len(some), len(self.volumes))
         digest.update(self.labels.tobytes())
         if self.tomogram_ids is not None:
             digest.update(json.dumps(self.tomogram_ids.tolist()).encode())
@@ -116,27 +135,39 @@ class Subtomograms:
 
     @staticmethod
     def saved_fingerprint(folder: Path) -> str:
-        """The fingerprint of what `save` wrote."""
-        return str(json.loads((folder / "meta.json").read_text(encoding="utf-8"))["fingerprint"])
+        """The fingerprint of what `save` wrote; raises BenchError where that is damaged."""
+        return str(read_json(folder / "meta.json", META, MEND)["fingerprint"])
 
     @staticmethod
     def open(folder: Path) -> Subtomograms:
         """Read what `save` wrote; the volumes stay on disk, memory-mapped. Raises BenchError where it is damaged."""
+        meta = read_json(folder / "meta.json", META, MEND)
         try:
-            meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-            volumes, labels = np.load(folder / "volumes.npy", mmap_mode="r"), np.load(folder / "labels.npy")
+            volumes, labels = (np.load(folder / name, mmap_mode="r") for name in ("volumes.npy", "labels.npy"))
+            if not volumes.flags.c_contiguous:
+                raise ValueError("volumes.npy is in Fortran order")
             ids = meta["tomogram_ids"]
+            if not all(isinstance(one, str) for one in ids or ()):
+                raise ValueError("a tomogram id that is no text")
             return Subtomograms(
                 volumes=volumes,
-                labels=labels,
+                labels=np.array(labels),
                 class_names=tuple(meta["class_names"]),
                 voxel_size_in_angstroms=meta["voxel_size_in_angstroms"],
                 title=meta["title"],
                 tomogram_ids=None if ids is None else np.array(ids, dtype=np.str_),
                 grey_scale=meta["grey_scale"],
             )
-        except (ValueError, KeyError, TypeError, EOFError) as error:
-            raise BenchError(f"{folder}: the set is damaged ({error}); delete that folder and make it again") from error
+        except (ValueError, TypeError, EOFError, BenchError) as error:
+            raise BenchError(f"{folder}: the set is damaged ({error}); {MEND}") from error
+
+    @staticmethod
+    def open_unchanged(folder: Path, progress: Progress = silent) -> Subtomograms:
+        """What `open` gives, once all its bytes are read; raises BenchError where they are not what `save` wrote."""
+        found = Subtomograms.open(folder)
+        if found.fingerprint(progress) != Subtomograms.saved_fingerprint(folder):
+            raise BenchError(f"{folder}: voxels, labels or names were changed since the set was made; {MEND}")
+        return found
 
 
 def _in_parts(volumes: FloatArray) -> Iterator[FloatArray]:

@@ -23,7 +23,9 @@ from bench import __version__
 from bench.base.arrays import FloatArray
 from bench.base.errors import BenchError
 from bench.base.files import bytes_digest, digest, write_atomically
+from bench.base.json_files import read_json
 from bench.trials.rows import as_rows, printable
+from bench.trials.schemas import PLAN, REQUESTS, RESULT, STORE
 from bench.trials.trial import Record, Result, Status, Trial
 
 if TYPE_CHECKING:
@@ -42,16 +44,11 @@ class Store:
         marker = self.folder / "store.json"
         if not marker.is_file():
             raise BenchError(f"{folder}: no results here; name the --out folder of a bench run")
-        try:
-            found = json.loads(marker.read_text(encoding="utf-8"))
-            written_by = f"version {found['version']} (format {found['format']})"
-            known = found["format"] == FORMAT and found["version"] == __version__
-        except (ValueError, KeyError, TypeError) as error:
-            raise BenchError(f"{marker}: damaged ({error}); choose another --out") from error
-        if not known:
+        found = read_json(marker, STORE, "choose another --out")
+        if (found["format"], found["version"]) != (FORMAT, __version__):
             raise BenchError(
-                f"{folder}: written by subtomobench {written_by}, this is {__version__} (format {FORMAT}); "
-                f"choose another --out or use that version"
+                f"{folder}: written by subtomobench version {found['version']} (format {found['format']}), "
+                f"this is {__version__} (format {FORMAT}); choose another --out or use that version"
             )
 
     @staticmethod
@@ -100,22 +97,17 @@ class Store:
     def planned(self) -> dict[str, Trial]:
         """Key → trial, those of the last `bench run` last."""
         path = self.folder / "plan.json"
-        found = _read_json(path, {}) if path.is_file() else {}
-        if odd := [key for key in found if not re.fullmatch("[0-9a-f]{16}", key)]:  # it becomes a path
-            raise BenchError(f"{path}: '{odd[0]}' is no trial; delete {path.name}, and run again")
-        try:
-            return {key: Trial.from_dict(trial) for key, trial in found.items()}
-        except (TypeError, KeyError, ValueError) as error:
-            raise BenchError(f"{path}: damaged ({error}); delete {path.name}, and run again") from error
+        found = read_json(path, PLAN, "delete it, and run again: finished trials are kept") if path.is_file() else {}
+        return {key: Trial.from_dict(trial) for key, trial in found.items()}
 
     def requests(self) -> list[dict[str, Any]]:
         """The options of every `bench run` here whose trials belong to this folder, the last one last."""
         path = self.folder / "request.json"
         if not path.is_file():
             raise BenchError(f"{self.folder}: no run to resume here; start one without --resume")
-        found: list[dict[str, Any]] = _read_json(path, [])
-        if not found or not all(isinstance(options, dict) for options in found):
-            raise BenchError(f"{path}: damaged (no list of options); start with the options of that run")
+        found: list[dict[str, Any]] = read_json(
+            path, REQUESTS, "delete it, and start with the options of that run, without --resume"
+        )
         return found
 
     def remember(self, options: dict[str, Any], forget: bool = False) -> None:
@@ -135,11 +127,11 @@ class Store:
     def read(self, key: str) -> Record | None:
         """A trial's record; None where it has not ended, or where what it left is not what it wrote."""
         try:
-            found = json.loads((self.home(key) / "result.json").read_text(encoding="utf-8"))
+            found = read_json(self.home(key) / "result.json", RESULT, "run the trial again")
             if found.pop("checksum") != digest(found) or found["key"] != key:
                 return None
             return Record.from_json(found)
-        except (FileNotFoundError, ValueError, KeyError, AttributeError, TypeError):
+        except (FileNotFoundError, BenchError, ValueError, TypeError):
             return None
 
     def status(self, trial: Trial) -> Status:
@@ -264,14 +256,3 @@ class Store:
 
 def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-
-
-def _read_json(path: Path, like: Any) -> Any:
-    """What a file of ours says, of the type of `like`."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if type(found) is not type(like):
-            raise ValueError(f"no JSON {'object' if like == {} else 'list'}")
-    except ValueError as error:
-        raise BenchError(f"{path}: damaged ({error}); delete it, and what it held runs again") from error
-    return found

@@ -193,14 +193,18 @@ class Record:
                 "scores": Scores(**found["scores"]),
                 "costs": Costs(**found["costs"]),
                 "recall": tuple(found["recall"]),
-                "confusion": tuple(tuple(row) for row in found["confusion"]),
-                "history": [ValidationPoint(*point) for point in found["history"]],
+                "confusion": tuple(tuple(int(n) for n in row) for row in found["confusion"]),
+                "history": [_point(*point) for point in found["history"]],
                 "class_names": tuple(found["class_names"]),
                 "fitted": None if found["fitted"] is None else Fitted(**found["fitted"]),
             }
         )
         about = {name: record[name] for name in ("files", "device", "host", "finished", "versions")}
         return Record(record["key"], Trial.from_dict(record["trial"]), result, **about)
+
+
+def _point(step: Any, training_loss: Any, validation_loss: Any, stage: Any) -> ValidationPoint:
+    return ValidationPoint(int(step), float(training_loss), float(validation_loss), str(stage))
 
 
 def _plain(value: Any) -> Any:
