@@ -45,13 +45,14 @@ def _set(folder: Path) -> Path:
         "{",
         "\ud800".encode("utf-8", "surrogatepass"),
         b"\x80\x04N.",
+        ('["\u2222", ' + NESTED).encode("utf-16"),
         "[1" + "0" * 5000 + "]",
         "[" + " " * 1000 + "]",
         '["a"]',
         "[true]",
         '{"x\\n\\u001b[2J": 1}',
     ],
-    ids=range(13),
+    ids=range(14),
 )
 def test_what_does_not_fit_is_one_line(content: str | bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.json"

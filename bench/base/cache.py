@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -67,11 +68,11 @@ def damage(entry: Path, name: str) -> str:
     """What is wrong with a folder that should be the entry `name`; empty if nothing is."""
     try:
         listed = read_json(entry / CONTENTS, _SCHEMA, "make the entry anew")
+        now = _contents(entry)
     except (OSError, BenchError) as error:
         return f"has no list of its files ({type(error).__name__})"
     if listed["entry"] != name:
         return f"is a copy of {listed['entry']}"
-    now = _contents(entry)
     if changed := [file for file, mark in listed["files"].items() if now.get(file) != mark]:
         return f"{', '.join(changed)} changed since it was made"
     settled = listed["began_in_ns"] - SETTLED_IN_NS
@@ -81,10 +82,13 @@ def damage(entry: Path, name: str) -> str:
 
 def _contents(entry: Path) -> dict[str, list[str | int]]:
     """Each file with its SHA-256; a link, which may lead to many gigabytes, with what the system says of its file."""
-    found: dict[str, list[str | int]] = {}
-    for path in sorted(p for p in entry.rglob("*") if p.is_file() and p.name != CONTENTS):
-        name, stat = path.relative_to(entry).as_posix(), path.stat()
-        # The time of the inode's change cannot be set back, unlike that of the content's.
-        far = [stat.st_size, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns]
-        found[name] = [*far] if path.is_symlink() else [file_digest(path)]
-    return found
+    files = sorted(p for p in entry.rglob("*") if p.is_file() and p.name != CONTENTS)
+    return {path.relative_to(entry).as_posix(): _mark(path) for path in files}
+
+
+def _mark(path: Path) -> list[str | int]:
+    if not path.is_symlink():
+        return [file_digest(path)]
+    with path.open("rb") as file:  # opened, since a network disk may answer from memory about a file that is not
+        stat = os.fstat(file.fileno())
+    return [stat.st_size, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns]  # nobody can set back the last one

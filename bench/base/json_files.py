@@ -56,7 +56,7 @@ def read_json(path: Path, schema: Schema, mend: str) -> Any:
         content = path.read_bytes()
         if _depth(content) > DEEPEST:
             raise ValueError(f"lists or objects in one another, more than {DEEPEST} deep")
-        found = json.loads(content)
+        found = json.loads(content.decode())  # other encodings would have other strings
     except ValueError as error:
         raise BenchError(f"{path}: damaged ({error}); {mend}") from error
     if problem := misfit(found, schema):

@@ -57,7 +57,7 @@ def extract(request: Request, console: Console) -> Extracted:
 
     Written: volumes.npy, labels.npy, meta.json, particles.csv (a row a box), dropped.csv (every other row and why),
     contact_sheet.png, mean.png, manifest.json. A finished folder of the same recipe is left as it is; raises BenchError
-    where `out` holds anything else, or no box is left.
+    where `out` holds anything else or was changed, or no box is left.
     """
     out, cutting = request.out, request.cutting
     tables = read_tables(request.tables, request.class_column, request.keep)
@@ -78,7 +78,7 @@ def extract(request: Request, console: Console) -> Extracted:
             for name in WRITTEN:
                 (out / name).unlink(missing_ok=True)
             raise
-    made = Subtomograms.open(out)
+    made = Subtomograms.open_unchanged(out)
     dropped = pd.read_csv(out / "dropped.csv")
     return Extracted(sum(map(len, tables)), dropped, made, _contrast_warning(made, cutting.contrast))
 
