@@ -15,6 +15,7 @@ from types import NoneType
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args, get_type_hints
 
 from bench.base.errors import BenchError
+from bench.base.parameters import Range, Said
 
 if TYPE_CHECKING:
     from bench.data.dataset import Dataset
@@ -41,6 +42,7 @@ class Parameter(NamedTuple):
     default: Any
     help: str  # empty for a field that is declared without `parameter`
     kind: type  # of its values
+    range: Range
 
 
 def entries(group: str) -> dict[str, Entry]:
@@ -99,15 +101,18 @@ def method(name: str, settings: Mapping[str, Any] | None = None) -> Method:
     kind = _load(METHODS, name, Method)
     if not getattr(kind, "title", ""):
         raise BenchError(f'{kind.__module__}.{kind.__name__}: no title; add `title = "..."`, its name in tables')
-    made: Method = _with_settings(name, kind(), settings or {})
+    made: Method = _with_settings(name, _made(kind), settings or {})
     return made
 
 
-def dataset(name: str, settings: Mapping[str, Any] | None = None) -> Dataset:
-    """The data set called `name` with its parameters, those in `settings` changed from their defaults."""
+def dataset(name: str, settings: Mapping[str, Any] | None = None, said: Said | None = None) -> Dataset:
+    """The data set called `name` with its parameters, those in `settings` changed from their defaults.
+
+    said: how an error message names a setting; None: as --set does.
+    """
     from bench.data.dataset import Dataset
 
-    made: Dataset = _with_settings(name, _load(DATASETS, name, Dataset)(), settings or {})
+    made: Dataset = _with_settings(name, _made(_load(DATASETS, name, Dataset)), settings or {}, said)
     return made
 
 
@@ -121,7 +126,8 @@ def _parameters(made: Any) -> list[Parameter]:
     for f in fields(made):
         if f.name != "folder":  # a data set's, which --data names
             default = getattr(made, f.name)
-            found.append(Parameter(f.name, default, f.metadata.get("help", ""), _kind(made, f.name, default)))
+            help, allowed = f.metadata.get("help", ""), f.metadata.get("range", Range())
+            found.append(Parameter(f.name, default, help, _kind(made, f.name, default), allowed))
     return found
 
 
@@ -142,7 +148,9 @@ def _load(group: str, name: str, contract: type) -> Any:
         raise BenchError(
             f"{target}: cannot be imported ({type(error).__name__}: {error}); mend or remove it"
         ) from error
-    found = [getattr(module, attribute, None)] if attribute else vars(module).values()
+    if attribute and not hasattr(module, attribute):
+        raise BenchError(f"{target}: {module_name} has no {attribute}; mend the entry point of its package")
+    found = [getattr(module, attribute)] if attribute else vars(module).values()
     chosen = [
         kind
         for kind in found
@@ -159,14 +167,33 @@ def _load(group: str, name: str, contract: type) -> Any:
     return chosen[0]
 
 
-def _with_settings(name: str, default: Any, settings: Mapping[str, Any]) -> Any:
+def _made(kind: type) -> Any:
+    """A method or data set with its defaults; raises BenchError where it cannot be made or hides a parameter."""
+    where = f"{kind.__module__}.{kind.__name__}"
+    try:
+        made = kind()
+    except BenchError as error:
+        raise BenchError(f"{where}: {error}") from error
+    except Exception as error:  # anybody's code
+        raise BenchError(
+            f"{where}: cannot be made ({type(error).__name__}: {error}); give each parameter a default"
+        ) from error
+    own = {name for name, kind_of in inspect.get_annotations(kind).items() if "ClassVar" not in str(kind_of)}
+    if hidden := sorted(own - {f.name for f in fields(made)}):
+        raise BenchError(f"{where}: {', '.join(hidden)} would be no parameter; put @dataclass(frozen=True) above it")
+    return made
+
+
+def _with_settings(name: str, default: Any, settings: Mapping[str, Any], said: Said | None = None) -> Any:
     known = {parameter.name: parameter for parameter in _parameters(default)}
     changed = {}
     for key, value in settings.items():
         if key not in known:
             options = ", ".join(known) or "none"
             raise BenchError(f"'{name}' has no parameter '{key}'; it has: {options}")
-        changed[key] = _cast(f"{name}.{key}", value, known[key])
+        where = said(key, value) if said else f"--set {name}.{key}={value}"
+        changed[key] = _cast(where, value, known[key])
+        known[key].range.check(where, changed[key], known[key].default)
     return replace(default, **changed)
 
 
@@ -178,7 +205,7 @@ def _cast(where: str, value: Any, parameter: Parameter) -> Any:
         try:
             value = ast.literal_eval(value)
         except (ValueError, SyntaxError) as error:
-            raise BenchError(f"--set {where}={value}: not {wanted}") from error
+            raise BenchError(f"{where}: not {wanted}") from error
     if value is None and default is None:
         return None
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
@@ -186,7 +213,7 @@ def _cast(where: str, value: Any, parameter: Parameter) -> Any:
     if kind is tuple and isinstance(value, list | tuple | int | float):
         value = tuple(value) if isinstance(value, list | tuple) else (value,)
     if type(value) is not kind and kind is not object:
-        raise BenchError(f"--set {where}={value}: not {wanted}")
+        raise BenchError(f"{where}: not {wanted}")
     return value
 
 

@@ -17,7 +17,9 @@ class Made(Saved):
 
     folder_hint = "add --data DIR, the --out of bench data simulate"
 
-    test_fraction: float | None = parameter(0.6, "part held out for the scores; the paper's 4,800 of 8,000")
+    test_fraction: float | None = parameter(
+        0.6, "part held out for the scores; the paper's 4,800 of 8,000", low=0.001, high=0.999
+    )
 
     def made(self) -> Path:
         """In --data, the folder named after the hash of its recipe."""

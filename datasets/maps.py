@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.base.errors import BenchError
-from bench.base.parameters import parameter
+from bench.base.parameters import parameter, same
 from bench.files import volume
 from bench.simulation import Imaging, Plan, Simulation, common_extent, plan, read_map
 
@@ -17,11 +17,13 @@ class Maps(Simulation):
 
     needs_folder = True
 
-    box: int = parameter(28, "voxels along an edge of the box; the voxel size follows from the largest map")
-    per_class: int = parameter(300, "particles of each class")
-    snr: float = parameter(0.5, "signal-to-noise ratio, var(signal) / var(noise)")
-    seed: int = parameter(0, "seed of poses and noise")
-    threshold: float = parameter(0.0, "contour level: density at or below it is background")
+    box: int = parameter(
+        28, "voxels along an edge of the box; the voxel size follows from the largest map", low=8, high=1024
+    )
+    per_class: int = parameter(300, "particles of each class", low=1, high=1_000_000)
+    snr: float = same(Imaging, "snr", default=0.5)
+    seed: int = parameter(0, "seed of poses and noise", low=0, high=10**12)
+    threshold: float = parameter(0.0, "contour level: density at or below it is background", low=-1e9, high=1e9)
 
     def sources(self) -> list[Path]:
         """Every map in the folder."""

@@ -50,8 +50,15 @@ class Noble(Dataset):
     needs_folder = True
     folder_hint = "add --data DIR; docs/real-data.md tells how the set is made from seven EMPIAR entries"
 
-    per_class: int = parameter(400, "particles of each class, the first in its folder; the paper's were chosen by hand")
-    test_fraction: float = parameter(0.5, "part held out for the scores; the paper's 1,400 of 2,800")
+    per_class: int = parameter(
+        400,
+        "particles of each class, the first in its folder; the paper's were chosen by hand",
+        low=1,
+        high=1_000_000,
+    )
+    test_fraction: float = parameter(
+        0.5, "part held out for the scores; the paper's 1,400 of 2,800", low=0.001, high=0.999
+    )
 
     def sources(self) -> list[Path]:
         """The description and volumes of each extracted set, or every box."""

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from bench.base.arrays import Float64Array
-from bench.base.parameters import parameter
+from bench.base.parameters import parameter, same
 from bench.base.seeds import numpy_generator
 from bench.simulation import Density, Imaging, Plan, Simulation, plan
 
@@ -22,10 +22,10 @@ RNA_CONTRAST = 1.6  # of a ribosome's density to a protein's
 class Phantoms(Simulation):
     """Eight phantom complexes, modelled on the paper's Table 1 and made from a seed; nothing to download."""
 
-    box: int = parameter(16, "voxels along an edge of the box")
-    per_class: int = parameter(300, "particles of each class")
-    snr: float = parameter(0.5, "signal-to-noise ratio, var(signal) / var(noise)")
-    seed: int = parameter(0, "seed of shapes, poses and noise")
+    box: int = parameter(16, "voxels along an edge of the box", low=8, high=1024)
+    per_class: int = parameter(300, "particles of each class", low=1, high=1_000_000)
+    snr: float = same(Imaging, "snr", default=0.5)
+    seed: int = parameter(0, "seed of shapes, poses and noise", low=0, high=10**12)
 
     def plan(self) -> Plan:
         """Build the shapes."""

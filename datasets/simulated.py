@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 from bench.base.errors import BenchError
-from bench.base.parameters import parameter
+from bench.base.machine import choose_device
+from bench.base.parameters import parameter, same
 from bench.simulation import Density, Imaging, Plan, Simulation, common_extent, plan, potential, structure
 from bench.simulation.structure import Structure
 
@@ -22,32 +22,39 @@ class Simulated(Simulation):
     needs_folder = True
     folder_hint = "add --data DIR with your PDB or mmCIF files, or get the paper's: bench data fetch --pdb paper"
 
-    box: int = parameter(64, "voxels along an edge of the box")
-    per_class: int = parameter(1000, "particles of each class")
-    snr: float = parameter(0.03, "signal-to-noise ratio, var(signal) / var(noise)")
-    nominal_snr: bool = parameter(False, "take the older definition of SNR, measured where the noise is added")
+    box: int = parameter(64, "voxels along an edge of the box", low=8, high=1024)
+    per_class: int = parameter(1000, "particles of each class", low=1, high=1_000_000)
+    snr: float = same(Imaging, "snr", default=0.03)
+    nominal_snr: bool = same(Imaging, "nominal_snr")
     voxel_size_in_angstroms: float | None = parameter(
-        None, "without it the largest structure just fits the box in every pose"
+        None, "without it the largest structure just fits the box in every pose", low=0.01, high=1000
     )
     assembly: str = parameter(
-        "auto", "name of a biological assembly in the file; auto: the first; none: the atoms as they stand"
+        "auto",
+        "name of a biological assembly in the file; auto: the first; none: the first model's atoms as they stand; "
+        "models: the atoms of all models",
     )
-    shift_in_boxes: float = parameter(1 / 16, "largest shift along each axis, as a part of the box")
-    neighbours: int = parameter(0, "other particles around each particle, without overlap")
-    mode: str = parameter("tilt_series", "how the microscope is simulated: tilt_series or fourier")
-    contrast: str = parameter("bright", "bright: bright particles on a dark background; dark: as in tomograms")
-    tilt_limit_in_degrees: float = parameter(60.0, "tilts go from minus this to plus this")
-    tilt_step_in_degrees: float = parameter(3.0, "between neighbouring tilts")
-    dose_in_electrons_per_square_angstrom: float = parameter(0.0, "of the whole tilt series; 0: no radiation damage")
-    voltage_in_kilovolts: float = parameter(300.0, "of the microscope")
-    spherical_aberration_in_millimetres: float = parameter(2.0, "of the microscope")
-    defocus_in_micrometres: float = parameter(5.0, "underfocus is positive")
-    defocus_spread_in_micrometres: float = parameter(0.0, "each particle has a defocus drawn evenly within ± this")
-    amplitude_contrast: float = parameter(0.07, "part of the contrast that comes from amplitude, 0 to 1")
-    envelope_in_nyquist: float = parameter(0.4, "σ of the Gaussian envelope, as a part of the Nyquist frequency")
-    mtf_at_nyquist: float = parameter(0.5, "the detector's modulation transfer at the Nyquist frequency")
-    device: str = parameter("cpu", "cpu or cuda; cuda is faster and draws other noise")
-    seed: int = parameter(0, "seed of poses and noise")
+    shift_in_boxes: float = parameter(1 / 16, "largest shift along each axis, as a part of the box", low=0, high=0.5)
+    neighbours: int = parameter(0, "other particles around each particle, without overlap", low=0, high=100)
+    mode: str = same(Imaging, "mode", default="tilt_series")
+    contrast: str = same(Imaging, "contrast")
+    tilt_limit_in_degrees: float = same(Imaging, "tilt_limit_in_degrees")
+    tilt_step_in_degrees: float = same(Imaging, "tilt_step_in_degrees")
+    dose_in_electrons_per_square_angstrom: float = same(Imaging, "dose_in_electrons_per_square_angstrom")
+    voltage_in_kilovolts: float = same(Imaging, "voltage_in_kilovolts")
+    spherical_aberration_in_millimetres: float = same(Imaging, "spherical_aberration_in_millimetres")
+    defocus_in_micrometres: float = same(Imaging, "defocus_in_micrometres")
+    defocus_spread_in_micrometres: float = same(Imaging, "defocus_spread_in_micrometres")
+    amplitude_contrast: float = same(Imaging, "amplitude_contrast")
+    envelope_in_nyquist: float = same(Imaging, "envelope_in_nyquist")
+    mtf_at_nyquist: float = same(Imaging, "mtf_at_nyquist")
+    device: str = parameter("cpu", "cuda is faster and draws other noise", choices=("cpu", "cuda"))
+    seed: int = parameter(0, "seed of poses and noise", low=0, high=10**12)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.imaging()
+        choose_device(self.device)
 
     def sources(self) -> list[Path]:
         """Every structure in the folder."""
@@ -81,9 +88,6 @@ class Simulated(Simulation):
     def survey(self) -> tuple[list[Structure], float]:
         """The structures, and the voxel size in Å; raises BenchError for a box that is too small for them."""
         given = self.voxel_size_in_angstroms
-        if given is not None and not 0 < given < math.inf:
-            raise BenchError(f"voxel_size_in_angstroms {given:g}: must be above 0; without it the largest just fits")
-        self.imaging()  # refuse a bad parameter before the structures are read
         structures = self.structures()
         needed = common_extent([potential(s, SURVEY_IN_ANGSTROMS) for s in structures])
         voxel_size = needed / self.box if given is None else given

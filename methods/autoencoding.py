@@ -21,8 +21,8 @@ class Autoencoding(Method):
 
     title = "Autoencoding classifier"
 
-    alpha: float = parameter(1.0, "weight of the reconstruction loss")
-    beta: float = parameter(1.0, "weight of the cross-entropy of the labelled volumes")
+    alpha: float = parameter(1.0, "weight of the reconstruction loss", low=0, high=1e6)
+    beta: float = parameter(1.0, "weight of the cross-entropy of the labelled volumes", low=0, high=1e6)
 
     def build(self, backbone: Backbone) -> AutoencodingNetwork:
         """Encoder3D, Decoder3D and Classifier3D."""

@@ -31,8 +31,12 @@ class M2(Method):
 
     title = "Deep generative model (M2)"
 
-    alpha: float = parameter(0.1, "weight of the cross-entropy (Eq. 9) under protocol paper: M2 on features")
-    alpha_on_voxels: float = parameter(1.0, "weight of the cross-entropy (Eq. 9) under protocol fair: M2 on voxels")
+    alpha: float = parameter(
+        0.1, "weight of the cross-entropy (Eq. 9) under protocol paper: M2 on features", low=0, high=1e6
+    )
+    alpha_on_voxels: float = parameter(
+        1.0, "weight of the cross-entropy (Eq. 9) under protocol fair: M2 on voxels", low=0, high=1e6
+    )
 
     def build(self, backbone: Backbone) -> VoxelM2:
         """Encoder3D's convolutions, Classifier3D and Decoder3D around the latent code."""

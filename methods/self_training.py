@@ -22,7 +22,10 @@ class SelfTraining(Classifier):
     title = "Self-trained 3D-CNN"
 
     thresholds: tuple[float, ...] = parameter(
-        (0.6, 0.95), "confidence above which a prediction becomes a pseudo-label; validation chooses one"
+        (0.6, 0.95),
+        "confidence above which a prediction becomes a pseudo-label; validation chooses one",
+        low=0,
+        high=1,
     )
 
     def fit(self, data: TrainingData, trainer: Trainer) -> nn.Module:

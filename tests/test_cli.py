@@ -73,6 +73,25 @@ def _boxes(folder: Path, classes: dict[str, tuple[int, ...]]) -> Path:
         (["--set", "beta=1"], ["name.parameter=value"]),
         (["--set", "nonsense.beta=1"], ["nonsense"]),
         (["--set", "phantoms.box=30", "--set", "phantoms.per_class=4"], ["30"]),
+        (["--set", "phantoms.box=0"], ["phantoms.box=0", "from 8 to"]),
+        (["--set", f"phantoms.per_class={'9' * 20}"], ["phantoms.per_class", "1,000,000"]),
+        (["--set", "phantoms.folder='/etc'"], ["phantoms", "folder"]),
+        (["--set", "supervised.x=1"], ["supervised", "'x'"]),
+        (["--methods", "self_training", "--set", "self_training.thresholds=()"], ["thresholds=()", "from 0 to 1"]),
+        (["--cpus-per-trial", "0"], ["--cpus-per-trial 0", "from 1"]),
+        (["--cpus-per-trial", "1000"], ["--cpus-per-trial 1000", "this machine has"]),
+        (["--cpus-per-trial", "100000"], ["--cpus-per-trial 100000"]),
+        (["--gpus-per-trial", "nan"], ["--gpus-per-trial nan", "from 0 to 1"]),
+        (["--gpus-per-trial", "-1"], ["--gpus-per-trial -1"]),
+        (["--time-limit", "nan"], ["--time-limit nan"]),
+        (["--checkpoint-every", "inf"], ["--checkpoint-every inf"]),
+        (["--epochs", "9" * 25], ["--epochs 9", "from 1 to 1,000,000"]),
+        (["--seeds", "1000000000000"], ["--seeds", "from 1 to 1,000"]),
+        (["--protocol", ""], ["--protocol", "empty"]),
+        (["--profile", ""], ["--profile", "empty"]),
+        (["--data", ""], ["--data", "empty"]),
+        (["--out", ""], ["--out", "empty"]),
+        (["--address", ""], ["--address", "empty"]),
         (["--set", "phantoms.snr=-1"], ["snr"]),
         (["--resume"], ["no results"]),
     ],
@@ -84,6 +103,55 @@ def test_bad_options_are_one_line(arguments: list[str], words: list[str], bench:
     assert len(err.strip().splitlines()) == 1
     assert all(word in err for word in words), err
     assert not (tmp_path / "out" / "trials").exists()
+    asks_the_data = "1FNT" in words
+    assert asks_the_data or not (tmp_path / "out" / "cache").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "words"),
+    [
+        ("simulate", ["--snr", "1e-300"], ["--snr 1e-300", "from 1e-12"]),
+        ("simulate", ["--spherical-aberration-in-millimetres", "nan"], ["--spherical-aberration-in-millimetres nan"]),
+        ("simulate", ["--defocus-in-micrometres", "inf"], ["--defocus-in-micrometres inf"]),
+        ("simulate", ["--dose-in-electrons-per-square-angstrom", "1e308"], ["--dose-in-electrons-per-square-angstrom"]),
+        ("simulate", ["--envelope-in-nyquist", "1e-300"], ["--envelope-in-nyquist 1e-300"]),
+        ("simulate", ["--tilt-step-in-degrees", "1e-9"], ["--tilt-step-in-degrees 1e-09", "from 0.1 to 90"]),
+        ("simulate", ["--neighbours", "1000000"], ["--neighbours 1000000", "from 0 to 100"]),
+        ("simulate", ["--voxel-size-in-angstroms", "nan"], ["--voxel-size-in-angstroms nan"]),
+        ("simulate", ["--box", "0"], ["--box 0", "from 8"]),
+        ("simulate", ["--device", "tpu"], ["--device tpu", "cpu or cuda"]),
+        ("simulate", ["--device", "cuda"], ["--device cuda", "no GPU"]),
+        ("simulate", ["--assembly", ""], ["--assembly ''", "empty"]),
+        ("simulate-tomogram", ["--voxel-size-in-angstroms", "nan"], ["--voxel-size-in-angstroms nan"]),
+        ("simulate-tomogram", ["--per-class", "0"], ["--per-class 0", "from 1"]),
+        ("simulate-tomogram", ["--shape", "0,64,64"], ["--shape 0,64,64", "from 8 to 4,096"]),
+        ("simulate-tomogram", ["--shape", "99999999999999999999,64,64"], ["--shape 9999", "from 8 to 4,096"]),
+        ("simulate-tomogram", ["--device", "cuda"], ["--device cuda", "no GPU"]),
+        ("pick", ["--device", "tpu"], ["--device tpu", "cpu or cuda"]),
+        ("pick", ["--device", "cuda"], ["--device cuda", "no GPU"]),
+        ("pick", ["--count", "0"], ["--count 0", "from 1"]),
+        ("pick", ["--diameter-in-angstroms", "nan"], ["--diameter-in-angstroms nan"]),
+        ("pick", ["--tomogram-voxel-size-in-angstroms", "nan"], ["--tomogram-voxel-size-in-angstroms nan"]),
+        ("match", ["--device", "tpu"], ["--device tpu", "cpu or cuda"]),
+        ("match", ["--device", "cuda"], ["--device cuda", "no GPU"]),
+        ("match", ["--step-in-degrees", "1e-9"], ["--step-in-degrees 1e-09", "from 2 to 180"]),
+        ("match", ["--tilt-limit-in-degrees", "nan"], ["--tilt-limit-in-degrees nan"]),
+        ("match", ["--low-pass-in-angstroms", "nan"], ["--low-pass-in-angstroms nan"]),
+    ],
+)
+def test_an_option_of_bench_data_out_of_range_is_one_line(
+    command: str, arguments: list[str], words: list[str], bench: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    needed = {
+        "pick": [tmp_path / "t.mrc", "--diameter-in-angstroms", "100"],
+        "match": [tmp_path / "t.mrc", "--template", tmp_path / "t.mrc"],
+    }
+    needs = needed.get(command, ["--structures", tmp_path])
+    code, out, err = bench("data", command, *needs, "--out", tmp_path / "out", *arguments)
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert all(word in err for word in words), err
+    assert not (tmp_path / "out").exists()
 
 
 def test_bad_folders_are_one_line(bench: Call, tmp_path: Path) -> None:
@@ -159,8 +227,13 @@ def test_list_says_which_data_sets_need_a_folder(bench: Call) -> None:
 @pytest.mark.parametrize(
     ("what", "name", "first", "last"),
     [
-        ("methods", "autoencoding", "alpha 1.0 weight of the reconstruction loss", "beta 1.0 weight of"),
-        ("datasets", "phantoms", "test_fraction None part held out", "seed 0 seed of shapes"),
+        (
+            "methods",
+            "autoencoding",
+            "alpha 1.0 from 0 to 1,000,000 weight of the reconstruction loss",
+            "beta 1.0 from 0",
+        ),
+        ("datasets", "phantoms", "test_fraction None from 0.001 to 0.999 part held out", "seed 0 from 0 to"),
     ],
 )
 def test_list_shows_parameters_in_columns(what: str, name: str, first: str, last: str, bench: Call) -> None:
@@ -169,8 +242,8 @@ def test_list_shows_parameters_in_columns(what: str, name: str, first: str, last
     said = [" ".join(line.split()) for line in lines]
     assert said[0].startswith(f"{name}.{first}")
     assert said[-1].startswith(f"{name}.{last}")
-    starts = {line.index(text.split(" ", 2)[2]) for line, text in zip(lines, said)}
-    assert len(starts) == 1  # the help texts stand below each other
+    known = registry.parameters(f"bench.{what}", name)
+    assert len({line.index(p.help) for line, p in zip(lines, known)}) == 1  # the help texts stand below each other
     assert bench("list", what, name)[1].split()[0] == name
     assert len(bench("list", what, name)[1].splitlines()) == 1
 

@@ -168,6 +168,9 @@ def test_boxes_that_a_star_file_names_are_taken(bench: Bench, tmp_path: Path) ->
     "wrong",
     [
         ["--box", 1],
+        ["--box", -4],
+        ["--out", ""],
+        ["--voxel-size-in-angstroms", "nan"],
         ["--contrast", "grey"],
         ["--voxel-size-in-angstroms", -1],
         ["--tomograms", "nowhere"],
@@ -207,18 +210,18 @@ def test_cutting_needs_the_voxel_size_that_it_changes() -> None:
         Cutting(voxel_size_in_angstroms=10).ratio(None)
 
 
-@pytest.mark.parametrize("value", [-1.0, 0.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("value", [-1.0, 0.0, 1e-300, float("nan"), float("inf")])
 @pytest.mark.parametrize(
     "setting",
     ["voxel_size_in_angstroms", "tomogram_voxel_size_in_angstroms", "coordinates_voxel_size_in_angstroms"],
 )
 def test_a_voxel_size_that_is_given_is_above_zero(setting: str, value: float) -> None:
-    with pytest.raises(BenchError, match=f"--{setting.replace('_', '-')} {value:g}: must be above 0"):
+    with pytest.raises(BenchError, match=f"--{setting.replace('_', '-')} {value:g}: must be from 0.01 to 1,000"):
         Cutting(**{setting: value})
 
 
 def test_no_background_is_cut_by_a_negative_number() -> None:
-    with pytest.raises(BenchError, match="--background -1: must not be negative"):
+    with pytest.raises(BenchError, match="--background -1: must be from 0 to"):
         Cutting(background=-1)
 
 

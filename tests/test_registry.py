@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import BENCH, TINY
+from conftest import BENCH, TINY, Bench
 
 from bench import registry
 from bench.base.errors import BenchError
+from bench.base.parameters import Range
 
 PYPROJECT = """
 [build-system]
@@ -125,11 +127,54 @@ def test_two_of_one_name_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_entry_point_that_is_no_method_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     from importlib.metadata import EntryPoint
 
-    for target in ("pathlib:Path", "pathlib:nothing", "os:getcwd"):
+    nothing = r"0 classes .* bench\.Method;"
+    for target, message in (
+        ("pathlib:Path", nothing),
+        ("os:getcwd", nothing),
+        ("os:environ", nothing),
+        ("pathlib:nothing", "pathlib has no nothing; mend the entry point"),
+        ("no_such_package:Method", "cannot be imported"),
+    ):
         stray = EntryPoint("stray", target, registry.METHODS)
         monkeypatch.setattr(registry, "entry_points", lambda group, stray=stray: [stray])
-        with pytest.raises(BenchError, match=rf"{target}: 0 classes .* bench\.Method;"):
+        with pytest.raises(BenchError, match=f"{target}: {message}"):
             registry.method("stray")
+
+
+BROKEN = {
+    "no_default": (
+        "@dataclass(frozen=True)",
+        "weight: float",
+        "cannot be made .*weight.*; give each parameter a default",
+    ),
+    "no_dataclass": ("", "weight: float = 1.0", r"weight would be no parameter; put @dataclass\(frozen=True\) above"),
+    "bad_default": (
+        "@dataclass(frozen=True)",
+        'weight: float = parameter(-1.0, "w", low=0)',
+        "weight -1: must be 0 or more",
+    ),
+    "raises": ("@dataclass(frozen=True)", "def __post_init__(self): raise OSError(5)", "cannot be made .OSError"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_broken_method_of_another_package_is_one_line_before_data_are_made(
+    case: str, bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from importlib.metadata import EntryPoint
+
+    decorator, body, message = BROKEN[case]
+    (tmp_path / f"{case}.py").write_text(
+        "from dataclasses import dataclass\nfrom bench import Classifier, parameter\n"
+        f"{decorator}\nclass Broken(Classifier):\n    title = 'Broken'\n    {body}\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    stray = EntryPoint("stray", f"{case}:Broken", registry.METHODS)
+    monkeypatch.setattr(registry, "entry_points", lambda group: [stray] if group == registry.METHODS else [])
+    code, _, err = bench("run", "--methods", "stray", "--backend", "serial", "--out", tmp_path / "out")
+    assert (code, len(err.splitlines())) == (2, 1)
+    assert re.search(rf"{case}\.Broken: {message}", err), err
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_method_without_a_title_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,13 +186,14 @@ def test_a_method_without_a_title_is_refused(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("group", [registry.METHODS, registry.DATASETS])
-def test_each_parameter_has_a_default_and_a_help_text(group: str) -> None:
+def test_each_parameter_has_a_default_a_help_text_and_a_range(group: str) -> None:
     for name in registry.names(group, "all"):
         for parameter in registry.parameters(group, name):
             assert len(parameter.help.split()) >= 3, f"{name}.{parameter.name}"
+            assert str(parameter.range) or parameter.kind in (str, bool), f"{name}.{parameter.name}"
     known = {p.name: p for p in registry.parameters(registry.METHODS, "autoencoding")}
     assert list(known) == ["alpha", "beta"]
-    assert known["alpha"] == ("alpha", 1.0, "weight of the reconstruction loss", float)
+    assert known["alpha"] == ("alpha", 1.0, "weight of the reconstruction loss", float, Range(0, 1e6))
 
 
 def test_the_folder_is_no_parameter() -> None:
@@ -168,3 +214,37 @@ def test_settings_take_the_type_of_the_default() -> None:
         registry.dataset("simulated", {"voxel_size_in_angstroms": "True"})
     with pytest.raises(BenchError, match=r"phantoms\.box"):
         registry.dataset("phantoms", {"box": "24.5"})
+
+
+@pytest.mark.parametrize(
+    ("group", "name", "key", "value", "allowed"),
+    [
+        (registry.DATASETS, "phantoms", "box", "0", "from 8 to 1,024"),
+        (registry.DATASETS, "phantoms", "per_class", "9" * 20, "from 1 to 1,000,000"),
+        (registry.DATASETS, "phantoms", "per_class", "9" * 400, "from 1 to 1,000,000"),
+        (registry.DATASETS, "phantoms", "seed", "-1", "from 0 to"),
+        (registry.DATASETS, "phantoms", "snr", "1e-300", "from 1e-12 to"),
+        (registry.DATASETS, "phantoms", "test_fraction", "1.0", "from 0.001 to 0.999"),
+        (registry.DATASETS, "maps", "threshold", "1e999", "from -1,000,000,000 to"),
+        (registry.DATASETS, "simulated", "neighbours", "1000000", "from 0 to 100"),
+        (registry.DATASETS, "simulated", "device", "tpu", "cpu or cuda"),
+        (registry.DATASETS, "simulated", "assembly", "", "not empty"),
+        (registry.METHODS, "autoencoding", "alpha", "-1", "from 0 to 1,000,000"),
+        (registry.METHODS, "self_training", "thresholds", "(0.5, 2.0)", "from 0 to 1"),
+        (registry.METHODS, "self_training", "thresholds", "('a',)", "from 0 to 1"),
+        (registry.METHODS, "self_training", "thresholds", "()", "from 0 to 1"),
+    ],
+)
+def test_a_value_out_of_range_is_one_line(group: str, name: str, key: str, value: str, allowed: str) -> None:
+    make = registry.method if group == registry.METHODS else registry.dataset
+    with pytest.raises(BenchError) as caught:
+        make(name, {key: value})
+    assert str(caught.value).startswith(f"--set {name}.{key}={value}: must be ")
+    assert allowed in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_number_of_a_package_that_states_no_range_is_finite() -> None:
+    anything = Range()
+    assert all(value in anything for value in (0, -1e300, True, "text", (1.0, 2.0)))
+    assert not any(value in anything for value in (float("nan"), float("inf"), "", (1.0, float("nan"))))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+import re
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from scipy.constants import c, e, h, m_e
 from scipy.spatial.transform import Rotation
 
 from bench.base.errors import BenchError
+from bench.base.parameters import plain
 from bench.simulation import Density, Imaging, Plan, common_extent, fitted, plan, simulate
 from bench.simulation.imaging import MODES, electron_wavelength_in_angstroms
 from bench.simulation.plan import relion_angles
@@ -169,15 +171,46 @@ def test_both_modes_agree_on_a_particle() -> None:
     "bad",
     [
         {"snr": 0.0},
+        {"snr": 1e-300},
         {"tilt_limit_in_degrees": 91.0},
         {"tilt_step_in_degrees": 0.0},
+        {"tilt_step_in_degrees": 1e-9},
+        {"tilt_step_in_degrees": 61.0},
         {"mtf_at_nyquist": 0.0},
+        {"envelope_in_nyquist": 1e-300},
+        {"spherical_aberration_in_millimetres": math.nan},
+        {"defocus_in_micrometres": math.inf},
+        {"dose_in_electrons_per_square_angstrom": 1e308},
         {"mode": "magic"},
     ],
 )
-def test_an_impossible_microscope_is_refused(bad: dict[str, float]) -> None:
-    with pytest.raises(BenchError, match=next(iter(bad))):
+def test_an_impossible_microscope_is_refused(bad: dict[str, Any]) -> None:
+    ((name, value),) = bad.items()
+    with pytest.raises(BenchError, match=f"^{re.escape(plain(name, value))}: "):
         Imaging(**bad)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("name", [f.name for f in fields(Imaging) if isinstance(f.default, float)])
+def test_the_ends_of_each_range_of_the_microscope_give_finite_boxes(name: str, mode: str) -> None:
+    declared = next(f.metadata["range"] for f in fields(Imaging) if f.name == name)
+    clean = torch.from_numpy(_blob((8, 8, 8), (4, 4, 4), (1, 2, 1)))[None]
+    for end in (declared.low, declared.high):
+        settings = {"tilt_limit_in_degrees": 90.0, "tilt_step_in_degrees": 30.0} | {name: end}
+        settings["tilt_step_in_degrees"] = min(settings["tilt_step_in_degrees"], settings["tilt_limit_in_degrees"])
+        box, snr = Imaging(mode=mode, **settings).image(clean, 30.0, torch.Generator().manual_seed(0))
+        assert box.isfinite().all()
+        assert snr.isfinite().all()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_microscope_that_passes_nothing_is_refused_not_written(mode: str) -> None:
+    blind = Imaging(
+        mode=mode, amplitude_contrast=0.0, defocus_in_micrometres=0.0, spherical_aberration_in_millimetres=0.0
+    )
+    clean = torch.from_numpy(_blob((8, 8, 8), (4, 4, 4), (1, 2, 1)))[None]
+    with pytest.raises(BenchError, match="no signal"):
+        blind.image(clean, 30.0, torch.Generator().manual_seed(0))
 
 
 def test_posing_turns_about_the_centre_of_mass_and_then_shifts() -> None:

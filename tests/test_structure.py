@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import math
+import re
 from pathlib import Path
 
 import gemmi
@@ -14,7 +15,7 @@ from bench.base.errors import BenchError
 from bench.files.volume import find
 from bench.simulation import scattering as physics
 from bench.simulation.scattering import VOLTS, ice_scattering, potential
-from bench.simulation.structure import SUFFIXES, Structure, read
+from bench.simulation.structure import REQUIRED, SUFFIXES, Structure, read, remarks
 
 ATOM = "{:6s}{:5d}  {:3s}{:1s}{:3s} {:1s}{:4d}    {:8.3f}{:8.3f}{:8.3f}{:6.2f}{:6.2f}          {:>2s}\n"
 
@@ -115,8 +116,58 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
         with pytest.raises(BenchError, match=name):
             read(tmp_path / name)
     (tmp_path / "one.pdb").write_text(_pdb(*ALANINE))
-    with pytest.raises(BenchError, match=r"no assembly '7'; known: auto, none"):
+    with pytest.raises(BenchError, match=r"no assembly '7'; known: auto, none, models"):
         read(tmp_path / "one.pdb", "7")
+
+
+@pytest.mark.parametrize("suffix", [".pdb", ".pdb.gz"])
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [("   1.000", "********"), ("   1.000", "  xx.xxx"), ("   1.000", "     nan"), ("  1.00", "******")],
+)
+def test_a_number_of_a_pdb_file_that_is_none_is_never_zero(right: str, wrong: str, suffix: str, tmp_path: Path) -> None:
+    text = _pdb(*ALANINE).replace(right, wrong, 1).encode()
+    path = tmp_path / f"one{suffix}"
+    path.write_bytes(gzip.compress(text) if suffix == ".pdb.gz" else text)
+    with pytest.raises(
+        BenchError, match=rf"one{suffix}: .*(line \d: '{re.escape(wrong.strip())}'|nan).*; mend the file"
+    ):
+        read(path)
+
+
+@pytest.mark.parametrize("column", ["Cartn_x", "Cartn_z", "occupancy"])
+@pytest.mark.parametrize("wrong", ["?", "nan", "inf", "1e400", "xx", "1e9"])
+def test_a_number_of_an_mmcif_file_that_is_none_is_refused(wrong: str, column: str, tmp_path: Path) -> None:
+    document = gemmi.read_pdb_string(_pdb(*ALANINE)).make_mmcif_document()
+    document.sole_block().find_values(f"_atom_site.{column}")[1] = wrong
+    (tmp_path / "one.cif").write_text(document.as_string())
+    if (wrong, column) == ("?", "occupancy"):  # not stated: 1, as the format says
+        assert read(tmp_path / "one.cif").occupancies.tolist() == [1.0] * 5
+        return
+    with pytest.raises(BenchError, match=r"one\.cif: A/ALA 1/CA: x, y, z, occupancy .*; mend the file"):
+        read(tmp_path / "one.cif")
+
+
+@pytest.mark.parametrize("column", REQUIRED)
+def test_an_mmcif_file_without_a_column_that_it_needs_is_told_which(column: str, tmp_path: Path) -> None:
+    text = gemmi.read_pdb_string(_pdb(*ALANINE)).make_mmcif_document().as_string()
+    (tmp_path / "one.cif").write_text(text.replace(f"_atom_site.{column}\n", f"_atom_site.other_{column}\n"))
+    with pytest.raises(BenchError, match=rf"without the column _atom_site\.{column};"):
+        read(tmp_path / "one.cif")
+
+
+def test_of_several_models_the_first_is_read_or_all_together(tmp_path: Path) -> None:
+    moved = [(n, a, r, i, (x + 50, y, z), o, e) for n, a, r, i, (x, y, z), o, e in ALANINE]
+    models = [_pdb(*atoms).replace("END\n", "ENDMDL\n") for atoms in (ALANINE, moved)]
+    text = "".join(f"MODEL     {i:4d}\n{model}" for i, model in enumerate(models, 1)) + "END\n"
+    (tmp_path / "one.pdb").write_text(text)
+    first, together = read(tmp_path / "one.pdb"), read(tmp_path / "one.pdb", "models")
+    assert remarks({"one": first.notes}) == [
+        "Careful: one: only the first of 2 models is read; --assembly models takes all of them together"
+    ]
+    assert remarks({"one": together.notes}) == []
+    assert together.notes["assembly"] == "models"
+    assert np.allclose(together.positions, np.concatenate([first.positions, first.positions + [0, 0, 50]]))
 
 
 def test_the_real_entries(structures: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,16 @@ from bench.cli.options import (
 
 
 class _WithParameters(click.Command):
-    """A command with an option for each parameter of the data set `simulated`; read only where it is needed."""
+    """A command with an option for each parameter of the data set `simulated`; read only where it is needed.
+
+    defaults: where this command has others. without: the parameters that it has no option for.
+    """
+
+    def __init__(
+        self, *arguments: Any, defaults: Mapping[str, Any] | None = None, without: Iterable[str] = (), **options: Any
+    ) -> None:
+        super().__init__(*arguments, **options)
+        self.defaults, self.without = defaults or {}, {*without}
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         from bench import registry
@@ -28,10 +38,14 @@ class _WithParameters(click.Command):
         taken = {option.name for option in self.params} | {"test_fraction"}  # which only bench run needs
         options = [
             click.Option(
-                [f"--{p.name.replace('_', '-')}"], default=p.default, show_default=True, type=p.kind, help=p.help
+                [f"--{p.name.replace('_', '-')}"],
+                default=self.defaults.get(p.name, p.default),
+                show_default=True,
+                type=p.kind,
+                help=f"{p.help}; {p.range}" if str(p.range) else p.help,
             )
             for p in registry.parameters(registry.DATASETS, "simulated")
-            if p.name not in taken
+            if p.name not in taken | self.without
         ]
         return [*self.params, *options, self.get_help_option(ctx)]  # type: ignore[list-item]
 
@@ -135,6 +149,13 @@ def pick(**options: Any) -> None:
 @click.argument("tomogram", type=PATH)
 @click.option(
     "--template", type=PATH, required=True, metavar="FILE", help="A density map (MRC) or a structure (PDB, mmCIF)."
+)
+@click.option(
+    "--assembly",
+    default="auto",
+    show_default=True,
+    metavar="NAME",
+    help="Biological assembly of the structure: a name in the file, auto (the first), none, or models (all models).",
 )
 @click.option(
     "--near",
@@ -243,26 +264,25 @@ def simulate(structures: Path, out: Path, mrc: bool, **parameters: Any) -> None:
     console.say(f"Look at {out / 'contact_sheet.png'}. Next: bench run --dataset made --data {out}")
 
 
-@data.command(name="simulate-tomogram", cls=_WithParameters)
+@data.command(
+    name="simulate-tomogram",
+    cls=_WithParameters,
+    defaults={"per_class": 20, "contrast": "dark", "snr": 0.1},
+    without=["box", "neighbours", "shift_in_boxes"],
+)
 @STRUCTURES
 @click.option(
     "--shape", default="128,512,512", show_default=True, metavar="Z,Y,X", help="Size of the tomogram in voxels."
 )
-@click.option("--per-class", default=20, show_default=True, help="Largest number of particles of each structure.")
-@click.option("--voxel-size-in-angstroms", default=10.0, show_default=True)
-@click.option(
-    "--contrast", default="dark", show_default=True, help="How particles look in the tomogram: dark or bright."
-)
-@click.option("--snr", default=0.1, show_default=True, help="var(signal) / var(noise) over the whole volume.")
-@click.option("--box", hidden=True, default=64)
-@click.option("--neighbours", hidden=True, default=0)
-@click.option("--shift-in-boxes", hidden=True, default=1 / 16)
+@click.option("--voxel-size-in-angstroms", default=10.0, show_default=True, help="Voxel size of the tomogram.")
 @out_option("tomogram", "DIR", "Folder of the files.")
 def simulate_tomogram(
     structures: Path, shape: str, voxel_size_in_angstroms: float, out: Path, **parameters: Any
 ) -> None:
     """Simulate a crowded tomogram with its ground truth: particle table and class mask."""
+    from bench.base.console import Console
     from bench.commands.simulate_tomogram import Request, simulate_tomogram
 
-    made = simulate_tomogram(Request(structures, out, shape, voxel_size_in_angstroms, parameters))
-    click.echo(f"{len(made.particles)} particles, SNR {made.snr:.3g}. Look at {out / 'tomogram.png'}")
+    console = Console()
+    made = simulate_tomogram(Request(structures, out, shape, voxel_size_in_angstroms, parameters), console)
+    console.say(f"{len(made.particles)} particles, SNR {made.snr:.3g}. Look at {out / 'tomogram.png'}")

@@ -219,7 +219,7 @@ def list_(what: str, names: str, parameters: bool) -> None:
         click.echo(f"{name}: {summaries[name]}")
         if names or registry.is_built_in(group, name):
             known = registry.parameters(group, name)
-            _columns([(f"  {name}.{p.name}", str(p.default), p.help) for p in known])
+            _columns([(f"  {name}.{p.name}", str(p.default), str(p.range), p.help) for p in known])
     click.echo("Change one: bench run --set NAME.PARAMETER=VALUE")
     if group == registry.DATASETS:
         click.echo("If --set gives no box or per_class, bench run takes those of its --profile.")

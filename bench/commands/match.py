@@ -11,7 +11,7 @@ from bench import picking
 from bench.base.arrays import Float64Array
 from bench.base.console import Console
 from bench.base.errors import BenchError
-from bench.base.units import check_positive
+from bench.base.parameters import parameter
 from bench.commands.search import Search
 from bench.extraction import file_of
 from bench.files import tables
@@ -24,20 +24,17 @@ class Request(Search):
     """The options of `bench data match`, as given."""
 
     template: Path
+    assembly: str = parameter("auto", "of a structure")
     near: Path | None = None
-    step_in_degrees: float = 15.0
-    tilt_limit_in_degrees: float = 60.0
-    low_pass_in_angstroms: float | None = None  # None: the voxels' Nyquist
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_positive("low_pass_in_angstroms", self.low_pass_in_angstroms)
+    step_in_degrees: float = parameter(15.0, "between neighbouring rotations", low=2, high=180)
+    tilt_limit_in_degrees: float = parameter(60.0, "the largest tilt; 90: no missing wedge", low=0.1, high=90)
+    low_pass_in_angstroms: float | None = parameter(None, "None: the voxels' Nyquist", low=0.01, high=100_000)
 
 
 def match(request: Request, console: Console) -> int:
     """Write the table and its pictures; returns how many places were found."""
     voxels, voxel_size = request.opened()
-    template = _template(request.template, voxel_size)
+    template = _template(request, voxel_size, console)
     near = None if request.near is None else _places(request.near, request.tomogram, voxels.shape, voxel_size)
     with console.counted("Matching") as progress:
         found = picking.match(
@@ -58,10 +55,14 @@ def match(request: Request, console: Console) -> int:
     return len(found)
 
 
-def _template(path: Path, voxel_size_in_angstroms: float) -> Density:
+def _template(request: Request, voxel_size_in_angstroms: float, console: Console) -> Density:
     """A density map, or the potential of a structure on a grid half as fine as the tomogram's voxels."""
+    path = request.template
     if path.name.lower().endswith(structure.SUFFIXES):
-        return potential(structure.read(path), voxel_size_in_angstroms / 2)
+        atoms = structure.read(path, request.assembly)
+        for remark in structure.remarks({atoms.name: atoms.notes}):
+            console.say(remark)
+        return potential(atoms, voxel_size_in_angstroms / 2)
     found = read_map(path)
     return replace(found, voxels=found.voxels.clip(0))
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from bench import picking
 from bench.base.console import Console
+from bench.base.parameters import parameter
 from bench.commands.search import Search
 
 
@@ -13,7 +14,7 @@ from bench.commands.search import Search
 class Request(Search):
     """The options of `bench data pick`, as given."""
 
-    diameter_in_angstroms: float
+    diameter_in_angstroms: float = parameter(help="of the particles", low=0.01, high=100_000)
 
 
 def pick(request: Request, console: Console) -> int:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.base.units import check_positive
+from bench.base.machine import choose_device
+from bench.base.parameters import check, option, parameter
 from bench.commands import pictures
 from bench.extraction import known_voxel_size
 from bench.files import tables, volume
@@ -20,15 +21,15 @@ class Search:
 
     tomogram: Path
     out: Path
-    count: int
-    min_distance_in_angstroms: float | None = None  # None: the search's own
-    contrast: str = "dark"
-    tomogram_voxel_size_in_angstroms: float | None = None  # None: the header's
-    device: str = "cpu"
+    count: int = parameter(help="places to return, best first", low=1, high=10_000_000)
+    min_distance_in_angstroms: float | None = parameter(None, "None: the search's own", low=0.01, high=100_000)
+    contrast: str = parameter("dark", "how particles look in the tomogram", choices=("dark", "bright"))
+    tomogram_voxel_size_in_angstroms: float | None = parameter(None, "None: the header's", low=0.01, high=1000)
+    device: str = parameter("cpu", "where the search runs", choices=("cpu", "cuda"))
 
     def __post_init__(self) -> None:
-        for name in ("min_distance_in_angstroms", "tomogram_voxel_size_in_angstroms"):
-            check_positive(name, getattr(self, name))
+        check(self, option)
+        choose_device(self.device)
 
     def opened(self) -> tuple[AnyArray, float]:
         """Voxels (d, h, w) and their size in Å; raises BenchError where that is not known, or `out` cannot be."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,13 @@ from bench import registry
 from bench.base.cache import Cache
 from bench.base.console import Console
 from bench.base.errors import BenchError
+from bench.base.parameters import option
 from bench.base.progress import Progress, silent
 from bench.base.units import ANGLES
 from bench.commands.folder import claim
 from bench.data.subtomograms import Subtomograms
 from bench.files import sheets, tables, volume
-from bench.simulation import Imaging, Plan, Simulation
+from bench.simulation import Imaging, Plan, Simulation, structure
 
 SHOWN_CLASSES = 12  # of the contact sheet
 
@@ -38,20 +39,22 @@ class Request:
 
 def simulated(structures: Path, parameters: Mapping[str, Any]) -> Any:
     """The data set `simulated` of a folder of structures."""
-    return replace(registry.dataset("simulated", parameters), folder=structures)
+    return replace(registry.dataset("simulated", parameters, option), folder=structures)
 
 
 def simulate(request: Request, console: Console) -> None:
     """Simulate the set, and write its boxes one by one where that is asked for."""
     dataset = simulated(request.structures, request.parameters)
     with console.counted("Simulating") as progress:
-        folder = make(dataset, request.out, progress)
+        folder = make(dataset, request.out, progress, console.say)
     if request.mrc:
         with console.counted("Writing MRC") as progress:
             write(folder, dataset.imaging(), request.out, progress)
 
 
-def make(dataset: Simulation, out: Path, progress: Progress = silent) -> Path:
+def make(
+    dataset: Simulation, out: Path, progress: Progress = silent, say: Callable[[str], None] = lambda text: None
+) -> Path:
     """Simulate a set in `out`/cache, where the data set `made` finds it; returns its folder there.
 
     Into `out` go `manifest.json`, `truth.csv` and `contact_sheet.png`. An interrupted call goes on where it left off.
@@ -59,6 +62,8 @@ def make(dataset: Simulation, out: Path, progress: Progress = silent) -> Path:
     """
     claim(out, dataset.recipe())
     plan = dataset.plan()
+    for remark in structure.remarks(plan.notes):
+        say(remark)
     folder = Cache(out / "cache").entry(
         "data", dataset.key(), lambda aside: dataset.stream(plan, aside, progress), resumable=True
     )

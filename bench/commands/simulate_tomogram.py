@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from bench.base.console import Console
 from bench.base.errors import BenchError
 from bench.base.files import write_atomically
+from bench.base.parameters import Range
 from bench.commands.folder import claim
 from bench.commands.simulate import simulated
 from bench.files import sheets, tables, volume
-from bench.simulation import fitted
+from bench.simulation import fitted, structure
 from bench.simulation.plan import EULER
 from bench.simulation.tomogram import Tomogram, tomogram
 
@@ -31,7 +33,7 @@ class Request:
     parameters: Mapping[str, Any]  # others of the data set `simulated`
 
 
-def simulate_tomogram(request: Request) -> Tomogram:
+def simulate_tomogram(request: Request, console: Console) -> Tomogram:
     """Write a tomogram of `per_class` particles of each structure, as far as they find room.
 
     Written: `tomogram.mrc`, `noise_free.mrc`, `mask.mrc` (0 ice, else the class from 1), `particles.star`,
@@ -42,6 +44,8 @@ def simulate_tomogram(request: Request) -> Tomogram:
     recipe = dataset.recipe() | {"shape": list(shape), "voxel_size_in_angstroms": voxel_size}
     claim(out, recipe)
     structures = dataset.structures()
+    for remark in structure.remarks({s.name: s.notes for s in structures}):
+        console.say(remark)
     densities = [fitted(d, voxel_size, dataset.device) for d in dataset.potentials(structures, voxel_size)]
     made = tomogram(densities, dataset.imaging(), shape, dataset.per_class, voxel_size, dataset.seed)
     names = [density.name for density in densities]
@@ -70,6 +74,7 @@ def _shape(text: str) -> tuple[int, int, int]:
         d, h, w = (int(part) for part in text.split(","))
     except ValueError:
         raise BenchError(f"--shape {text}: give three numbers of voxels, as in 128,512,512") from None
+    Range(8, 4096).check(f"--shape {text}: each side", (d, h, w))
     return d, h, w
 
 

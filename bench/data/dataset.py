@@ -15,7 +15,7 @@ from bench.base.code import code_digest
 from bench.base.errors import BenchError
 from bench.base.files import digest, file_digest
 from bench.base.json_files import KEY, Schema
-from bench.base.parameters import parameter
+from bench.base.parameters import check, parameter
 from bench.base.progress import Progress, silent
 from bench.data.subtomograms import Subtomograms
 from bench.files import volume
@@ -55,7 +55,12 @@ class Dataset(ABC):
     folder_hint: ClassVar[str] = "add --data DIR"  # how to get one
 
     folder: Path | None = None  # what --data names; no parameter, --set cannot change it
-    test_fraction: float | None = parameter(None, "part held out for the scores; None: the profile says")
+    test_fraction: float | None = parameter(
+        None, "part held out for the scores; None: the profile says", low=0.001, high=0.999
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
 
     @abstractmethod
     def load(self, progress: Progress = silent) -> Subtomograms:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bench.base.parameters import check
 from bench.learning.contracts import Batch, TrainingData
 from bench.learning.networks import Backbone, ClassifierNetwork
 from bench.learning.training import Trainer
@@ -26,6 +27,9 @@ class Method(ABC):
     title: ClassVar[str]  # its name in tables and pictures
     needs_labels: ClassVar[bool] = True  # False: one trial per seed for all label fractions
     is_control: ClassVar[bool] = False  # True: measures what the surroundings tell; bench predict never chooses it
+
+    def __post_init__(self) -> None:
+        check(self)
 
     @abstractmethod
     def build(self, backbone: Backbone) -> nn.Module:

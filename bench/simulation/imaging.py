@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from bench.base.errors import BenchError
+from bench.base.parameters import check, parameter
 from bench.simulation.tilt_series import angles, back_project, project
 
 MODES = ("fourier", "tilt_series")
@@ -37,41 +38,38 @@ class Imaging:
     definition: var(signal) over the variance of the white noise, where that is added: later filters change it.
     """
 
-    snr: float = 0.1
-    nominal_snr: bool = False
-    mode: str = "fourier"  # or "tilt_series"
-    contrast: str = "bright"  # particles on dark, as after inversion; or "dark", as tomograms come
-    tilt_limit_in_degrees: float = 60.0
-    tilt_step_in_degrees: float = 3.0  # of a tilt series
-    dose_in_electrons_per_square_angstrom: float = 0.0  # of a whole tilt series, from 0° outwards; 0: no damage
-    voltage_in_kilovolts: float = 300.0
-    spherical_aberration_in_millimetres: float = 2.0
-    defocus_in_micrometres: float = 5.0  # underfocus is positive
-    defocus_spread_in_micrometres: float = 0.0  # each particle's is drawn evenly from ± this about it
-    amplitude_contrast: float = 0.07
-    envelope_in_nyquist: float = 0.4  # σ of the Gaussian envelope
-    mtf_at_nyquist: float = 0.5  # of the detector, a Gaussian
+    snr: float = parameter(0.1, "signal-to-noise ratio, var(signal) / var(noise)", low=1e-12, high=1e12)
+    nominal_snr: bool = parameter(False, "take the older definition of SNR, measured where the noise is added")
+    mode: str = parameter("fourier", "how the microscope is simulated", choices=MODES)
+    contrast: str = parameter(
+        "bright", "how particles look: bright on a dark background, or dark, as in tomograms", choices=CONTRASTS
+    )
+    tilt_limit_in_degrees: float = parameter(60.0, "tilts go from minus this to plus this", low=0.1, high=90)
+    tilt_step_in_degrees: float = parameter(3.0, "between neighbouring tilts", low=0.1, high=90)
+    dose_in_electrons_per_square_angstrom: float = parameter(
+        0.0, "of the whole tilt series, from 0° outwards; 0: no radiation damage", low=0, high=1000
+    )
+    voltage_in_kilovolts: float = parameter(300.0, "of the microscope", low=10, high=10_000)
+    spherical_aberration_in_millimetres: float = parameter(2.0, "of the microscope", low=-100, high=100)
+    defocus_in_micrometres: float = parameter(5.0, "underfocus is positive", low=-100, high=100)
+    defocus_spread_in_micrometres: float = parameter(
+        0.0, "each particle has a defocus drawn evenly within ± this", low=0, high=100
+    )
+    amplitude_contrast: float = parameter(0.07, "part of the contrast that comes from amplitude", low=0, high=0.99)
+    envelope_in_nyquist: float = parameter(
+        0.4, "σ of the Gaussian envelope, as a part of the Nyquist frequency", low=0.05, high=100
+    )
+    mtf_at_nyquist: float = parameter(
+        0.5, "the detector's modulation transfer at the Nyquist frequency, a Gaussian", low=0.001, high=1
+    )
 
     def __post_init__(self) -> None:
-        if not self.snr > 0:
-            raise BenchError(f"snr {self.snr:g}: must be above 0; set a positive signal-to-noise ratio")
-        if not 0 < self.tilt_limit_in_degrees <= 90:
-            raise BenchError(f"tilt_limit_in_degrees {self.tilt_limit_in_degrees:g}: must be above 0 and at most 90")
-        if not 0 < self.tilt_step_in_degrees <= self.tilt_limit_in_degrees:
-            raise BenchError(f"tilt_step_in_degrees {self.tilt_step_in_degrees:g}: must be above 0, within the limit")
-        if not 0 < self.mtf_at_nyquist <= 1:
-            raise BenchError(f"mtf_at_nyquist {self.mtf_at_nyquist:g}: must be above 0 and at most 1")
-        if not 0 <= self.amplitude_contrast < 1:
-            raise BenchError(f"amplitude_contrast {self.amplitude_contrast:g}: must be 0 or above, and below 1")
-        for name in ("dose_in_electrons_per_square_angstrom", "defocus_spread_in_micrometres"):
-            if not getattr(self, name) >= 0:
-                raise BenchError(f"{name} {getattr(self, name):g}: must be 0 or above")
-        for name in ("voltage_in_kilovolts", "envelope_in_nyquist"):
-            if not getattr(self, name) > 0:
-                raise BenchError(f"{name} {getattr(self, name):g}: must be above 0")
-        for name, known in (("mode", MODES), ("contrast", CONTRASTS)):
-            if getattr(self, name) not in known:
-                raise BenchError(f"unknown {name} '{getattr(self, name)}'; known: {', '.join(known)}")
+        check(self)
+        if self.tilt_step_in_degrees > self.tilt_limit_in_degrees:
+            raise BenchError(
+                f"tilt_step_in_degrees {self.tilt_step_in_degrees:g}: above tilt_limit_in_degrees, "
+                f"{self.tilt_limit_in_degrees:g}; make it smaller"
+            )
 
     def wedge(self, shape: tuple[int, int, int]) -> Tensor:
         """1 where some tilt saw the frequency, 0 inside the missing wedge, (d, h, w // 2 + 1).
@@ -123,6 +121,7 @@ class Imaging:
         White noise of equal variance is added before the CTF (structural) and after it (the detector's); the CTF
         then takes most of the former. Each box leaves with mean 0 and variance 1, as extraction programs deliver it:
         else the grey level would tell the class, since at one SNR a larger particle brings more noise.
+        Raises BenchError where the result is not finite.
         """
         if defocus_in_micrometres is None:
             defocus_in_micrometres = torch.full((1,), self.defocus_in_micrometres)
@@ -134,6 +133,11 @@ class Imaging:
         std, mean = torch.std_mean(image, dim=(1, 2, 3), keepdim=True)
         image -= mean
         image /= std if self.contrast == "bright" else -std
+        if not (image.isfinite().all() and snr.isfinite().all()):
+            raise BenchError(
+                "the microscope leaves no signal or no finite voxel; choose other values of defocus, "
+                "amplitude contrast, envelope, dose or SNR"
+            )
         return image, snr.flatten()
 
     def _noise_level(self, delivered: Tensor, nominal: Tensor) -> Tensor:

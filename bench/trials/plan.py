@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from bench import registry
 from bench.base.errors import BenchError
-from bench.base.machine import choose_device
+from bench.base.machine import choose_device, usable_cpus
+from bench.base.parameters import check, option, parameter
 from bench.data.dataset import Dataset
 from bench.data.subtomograms import Subtomograms
 from bench.learning.method import Method
@@ -21,33 +22,36 @@ from bench.trials.rows import described
 from bench.trials.run import training_code
 from bench.trials.trial import Runtime, Trial
 
-LONGEST_LIMIT_IN_MINUTES = 100_000  # of a trial
-_HOW = {"how": True}  # says how and where to run, not what: another value gives the same trials
-
 
 @dataclass(frozen=True)
 class Request:
-    """The options of `bench run`, as given; None is a default that the profile or the machine decides."""
+    """The options of `bench run`, as given; None is a default that the profile or the machine decides.
 
-    out: str = field(metadata=_HOW)
-    dataset: str = "phantoms"
-    data: str | None = None
-    methods: str = "all"
-    fractions: str = "5,10,20"
-    seeds: int | None = None
-    profile: str | None = None
-    protocol: str | None = None
-    epochs: int | None = None
-    settings: tuple[str, ...] = ()
-    device: str = field(default="auto", metadata=_HOW)
-    backend: str = field(default="ray", metadata=_HOW)
-    cpus_per_trial: int = field(default=1, metadata=_HOW)
-    gpus_per_trial: float | None = field(default=None, metadata=_HOW)
-    address: str | None = field(default=None, metadata=_HOW)
-    deterministic: bool = field(default=False, metadata=_HOW)
-    time_limit: float | None = field(default=None, metadata=_HOW)
-    checkpoint_every: float = field(default=30.0, metadata=_HOW)
-    retry_failed: bool = field(default=False, metadata=_HOW)
+    how: says how and where to run, not what; another value gives the same trials.
+    """
+
+    out: str = parameter(help="results folder", how=True)
+    dataset: str = parameter("phantoms", "name of a data set")
+    data: str | None = parameter(None, "folder with the input of the data set")
+    methods: str = parameter("all", "names of methods, comma-separated")
+    fractions: str = parameter("5,10,20", "label fractions in % of the training set, comma-separated")
+    seeds: int | None = parameter(None, "repetitions", low=1, high=1000)
+    profile: str | None = parameter(None, "size of the run")
+    protocol: str | None = parameter(None, "rules of the comparison, comma-separated")
+    epochs: int | None = parameter(None, "of each training", low=1, high=1_000_000)
+    settings: tuple[str, ...] = ()  # NAME.KEY=VALUE
+    device: str = parameter("auto", "where trials run", choices=("auto", "cpu", "cuda"), how=True)
+    backend: str = parameter("ray", "what runs the trials", choices=("ray", "serial"), how=True)
+    cpus_per_trial: int = parameter(1, "cores, and threads", low=1, high=1024, how=True)
+    gpus_per_trial: float | None = parameter(None, "share of a GPU", low=0, high=1, how=True)
+    address: str | None = parameter(None, "host and port of a Ray cluster", how=True)
+    deterministic: bool = parameter(False, "the same bits in every run on a GPU", how=True)
+    time_limit: float | None = parameter(None, "minutes that a trial may take", low=0.001, high=100_000, how=True)
+    checkpoint_every: float = parameter(30.0, "seconds between two checkpoints", low=0, high=1_000_000, how=True)
+    retry_failed: bool = parameter(False, "run the failed trials again", how=True)
+
+    def __post_init__(self) -> None:
+        check(self, option)
 
     @staticmethod
     def how() -> set[str]:
@@ -97,25 +101,28 @@ def resolve(request: Request) -> RunPlan:
         raise BenchError(f"--dataset {request.dataset}: one data set a run; results of several may share an --out")
     percents = _percents(request.fractions)
     device = choose_device(request.device)
-    profile = profile_named(request.profile or ("paper" if device == "cuda" else "quick"))
+    profile = profile_named(("paper" if device == "cuda" else "quick") if request.profile is None else request.profile)
     if request.epochs is not None:
         profile = replace(profile, budget=replace(profile.budget, epochs=request.epochs))
     if request.seeds is not None:
         profile = replace(profile, seeds=request.seeds)
-    _check_numbers(request, profile, device)
+    protocols = protocols_named(profile.protocol if request.protocol is None else request.protocol)
+    _check_machine(request, device)
     settings = _settings(request.settings, {*methods, dataset_name})
+    for name in methods:
+        registry.method(name, settings.get(name, {}))  # a broken one is refused before data are made
     dataset = _dataset(dataset_name, profile, settings.get(dataset_name, {}), request.data)
     gpus = 0.25 if request.gpus_per_trial is None else request.gpus_per_trial
     return RunPlan(
         methods=tuple(methods),
         settings=settings,
         percents=tuple(percents),
-        protocols=tuple(protocols_named(request.protocol or profile.protocol)),
+        protocols=tuple(protocols),
         seeds=profile.seeds,
         budget=profile.budget,
         dataset_name=dataset_name,
         dataset=dataset,
-        test_fraction=_test_fraction(dataset_name, dataset, profile),
+        test_fraction=profile.test_fraction if dataset.test_fraction is None else dataset.test_fraction,
         profile=profile.name,
         runtime=Runtime(
             Path(request.out).absolute() / "cache",
@@ -170,23 +177,11 @@ def _variant(name: str, method: Method, changed: Mapping[str, Any]) -> str:
     return f"{name} ({described(differing)})" if differing else name
 
 
-def _check_numbers(request: Request, profile: Profile, device: str) -> None:
-    for option, value in (
-        ("seeds", profile.seeds),
-        ("epochs", profile.budget.epochs),
-        ("cpus-per-trial", request.cpus_per_trial),
-    ):
-        if value < 1:
-            raise BenchError(f"--{option} {value}: must be 1 or more")
-    if request.time_limit is not None and not 0 < request.time_limit <= LONGEST_LIMIT_IN_MINUTES:
-        raise BenchError(
-            f"--time-limit {request.time_limit:g}: must be above 0, at most {LONGEST_LIMIT_IN_MINUTES} minutes"
-        )
-    if not request.checkpoint_every >= 0:
-        raise BenchError(f"--checkpoint-every {request.checkpoint_every:g}: must be 0 seconds or more")
-    if request.backend not in ("ray", "serial"):
-        raise BenchError(f"unknown backend '{request.backend}'; known: ray, serial")
-    gpus = request.gpus_per_trial
+def _check_machine(request: Request, device: str) -> None:
+    """Raise BenchError for more than this machine has; a cluster has what it has."""
+    cpus, gpus = request.cpus_per_trial, request.gpus_per_trial
+    if request.address is None and cpus > usable_cpus():
+        raise BenchError(f"--cpus-per-trial {cpus}: this machine has {usable_cpus()} cores; give at most so many")
     if gpus is not None and gpus > 0 and device != "cuda":
         raise BenchError(f"--gpus-per-trial {gpus:g}: no GPU that PyTorch can use here; leave the option out")
 
@@ -203,14 +198,9 @@ def _dataset(name: str, profile: Profile, settings: Mapping[str, str], data: str
         raise BenchError(
             f"--data {data}: the data set {name} takes no folder; leave --data out or name another --dataset"
         )
+    if "box" in known:
+        Backbone(dataset.parameters()["box"], n_classes=2)  # refuses a box that the networks cannot halve
     return dataset
-
-
-def _test_fraction(name: str, dataset: Dataset, profile: Profile) -> float:
-    fraction = profile.test_fraction if dataset.test_fraction is None else dataset.test_fraction
-    if not 0 < fraction < 1:
-        raise BenchError(f"--set {name}.test_fraction={fraction:g}: must be between 0 and 1")
-    return fraction
 
 
 def _percents(text: str) -> list[float]:
