@@ -43,7 +43,7 @@ def _spoil(entry: Path, how: str) -> None:
     elif how == "list nested":
         (entry / "contents.json").write_text("[" * 100_000)
     elif how == "list of other types":
-        (entry / "contents.json").write_text('{"entry": "data-key", "began_in_ns": 1, "files": {"a": [[]]}}')
+        (entry / "contents.json").write_text('{"entry": "data-key", "files": {"a": [[]]}}')
     elif how == "pickle":
         (entry / "contents.json").write_bytes(b"\x80\x04N.")
     elif how == "empty":

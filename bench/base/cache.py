@@ -13,7 +13,7 @@ from filelock import FileLock
 
 from bench.base.errors import BenchError
 from bench.base.files import file_digest, write_atomically
-from bench.base.json_files import TEXT, WHOLE, Schema, read_json, record
+from bench.base.json_files import TEXT, Schema, read_json, record
 
 MOVES_NO_NUMBER = True
 
@@ -25,10 +25,11 @@ _MARK: Schema = {  # of a file, or of a link: size, inode, times in ns
         {"type": "array", "items": {"type": "integer"}, "minItems": 4, "maxItems": 4},
     ]
 }
-_SCHEMA = record(entry=TEXT, began_in_ns=WHOLE, files={"type": "object", "additionalProperties": _MARK})
+_SCHEMA = record(entry=TEXT, files={"type": "object", "additionalProperties": _MARK})
 # The file behind a link must be older than this when its entry is begun: a change within one tick of a disk's clock
 # leaves no trace in its times, and ticks are up to two seconds long.
 SETTLED_IN_NS = 2 * 10**9
+UNSURE: list[str | int] = ["unsure"]  # in place of the mark of a link to a younger file
 
 
 class Cache:
@@ -57,9 +58,10 @@ class Cache:
                 if not resumable:
                     shutil.rmtree(aside, ignore_errors=True)
                 aside.mkdir(exist_ok=True)
-                listed = {"entry": name, "began_in_ns": time.time_ns()}
+                began_in_ns = time.time_ns()
                 make(aside)
-                write_atomically(aside / CONTENTS, json.dumps(listed | {"files": _contents(aside)}))
+                files = {file: _or_unsure(mark, began_in_ns) for file, mark in _contents(aside).items()}
+                write_atomically(aside / CONTENTS, json.dumps({"entry": name, "files": files}))
                 aside.rename(final)
         return final
 
@@ -73,17 +75,22 @@ def damage(entry: Path, name: str) -> str:
         return f"has no list of its files ({type(error).__name__})"
     if listed["entry"] != name:
         return f"is a copy of {listed['entry']}"
+    if unsure := [file for file, mark in listed["files"].items() if mark == UNSURE]:
+        return f"{', '.join(unsure)} may have changed while it was made"
     if changed := [file for file, mark in listed["files"].items() if now.get(file) != mark]:
         return f"{', '.join(changed)} changed since it was made"
-    settled = listed["began_in_ns"] - SETTLED_IN_NS
-    unsure = [file for file, mark in listed["files"].items() if any(when > settled for when in mark[_TIMES])]
-    return f"{', '.join(unsure)} may have changed while it was made" if unsure else ""
+    return ""
 
 
 def _contents(entry: Path) -> dict[str, list[str | int]]:
     """Each file with its SHA-256; a link, which may lead to many gigabytes, with what the system says of its file."""
     files = sorted(p for p in entry.rglob("*") if p.is_file() and p.name != CONTENTS)
     return {path.relative_to(entry).as_posix(): _mark(path) for path in files}
+
+
+def _or_unsure(mark: list[str | int], began_in_ns: int) -> list[str | int]:
+    recent = [when for when in mark[_TIMES] if isinstance(when, int) and when > began_in_ns - SETTLED_IN_NS]
+    return UNSURE if recent else mark
 
 
 def _mark(path: Path) -> list[str | int]:
