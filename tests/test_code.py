@@ -30,7 +30,7 @@ MOVES_NOTHING = [
     ("bench/base/console.py", "LOG_INTERVAL_IN_SECONDS = 20.0", "LOG_INTERVAL_IN_SECONDS = 10.0"),
     ("bench/trials/trial.py", 'MISSING = "missing"', 'MISSING = "absent"'),
     ("methods/supervised.py", "Supervised 3D-CNN", "Something else"),
-    ("datasets/phantoms.py", "parameter(0.5", "parameter(0.6"),
+    ("datasets/phantoms.py", "default=0.5", "default=0.6"),
     ("methods/m2.py", "LATENT_SIZE = 50", "LATENT_SIZE = 40"),
     ("bench/base/parameters.py", '"help": help', '"help": help.upper()'),
 ]
@@ -84,14 +84,14 @@ def test_a_metric_moves_the_scores_alone(digests: dict[Change | None, list[str]]
     assert digests[METRIC][1] != digests[None][1]
 
 
-def test_the_help_text_of_a_parameter_does_not_count_but_its_default_does(
+def test_help_text_and_range_of_a_parameter_do_not_count_but_its_default_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from bench.base.code import _read, code_digest
 
     monkeypatch.syspath_prepend(tmp_path)
     made = {}
-    for i, call in enumerate(('1.0, "weight"', '1.0, "weight of the loss"', '2.0, "weight"')):
+    for i, call in enumerate(('1.0, "weight"', '1.0, "weight of the loss", low=0', '2.0, "weight"')):
         (tmp_path / "declares.py").write_text(f"class Method:\n    alpha: float = parameter({call})\n")
         _read.cache_clear()
         importlib.invalidate_caches()

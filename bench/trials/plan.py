@@ -198,8 +198,8 @@ def _dataset(name: str, profile: Profile, settings: Mapping[str, str], data: str
         raise BenchError(
             f"--data {data}: the data set {name} takes no folder; leave --data out or name another --dataset"
         )
-    if "box" in known:
-        Backbone(dataset.parameters()["box"], n_classes=2)  # refuses a box that the networks cannot halve
+    if isinstance(box := dataset.parameters().get("box"), int):
+        Backbone(box, n_classes=2)  # refuses a box that the networks cannot halve, before data are made
     return dataset
 
 
