@@ -16,9 +16,12 @@ from bench.trials.store import Store
 from faults.conftest import SERIAL, SMALL, Start, assert_same, finished, go_on
 
 
-def _killed_and_resumed(start: Start, out: Path, options: list[str], whole: Path, moment_in_seconds: float) -> str:
-    """Kill a run's driver at a moment, go on; returns what had been reached by then."""
+def _killed_and_resumed(
+    start: Start, out: Path, options: list[str], whole: Path, moment_in_seconds: float, after: int = 0
+) -> str:
+    """Kill a run's driver at a moment after so many trials have finished, go on; returns what had been reached."""
     command = start("run", *options, "--out", out)
+    command.until(lambda: len(finished(out)) >= after)
     time.sleep(moment_in_seconds)
     command.kill()
     before, begun = finished(out), len(list(out.glob("trials/*/log.txt")))
@@ -67,6 +70,17 @@ def test_twenty_random_moments(start: Start, tmp_path: Path) -> None:
         moment = length * (i + drawn.random()) / 20  # one in each twentieth of the run
         reached = _killed_and_resumed(start, tmp_path / f"out{i}", options, tmp_path / "whole", moment)
         print(f"SIGKILL {i + 1} at {moment:.1f} of {length:.1f} s: {reached}; rows identical", flush=True)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_kills_that_find_finished_trials(start: Start, tmp_path: Path, whole: Path) -> None:
+    """After each of the seven trials but the last, where there is something to lose."""
+    drawn = random.Random(1)
+    for n in range(1, 7):
+        moment = drawn.random()
+        reached = _killed_and_resumed(start, tmp_path / f"out{n}", SMALL, whole, moment, after=n)
+        print(f"SIGKILL {moment:.1f} s after {n} of 7: {reached}; rows identical", flush=True)
 
 
 def _attempts(out: Path) -> int:
