@@ -420,7 +420,7 @@ def test_a_request_cannot_lead_elsewhere(
 
     monkeypatch.chdir(tmp_path)
     store = Store.create(tmp_path / "out")
-    stored = Request("", methods="no_such_method").kept("quick") | more
+    stored = Request("out", methods="no_such_method").kept("quick") | more
     (store.folder / "request.json").write_text(json.dumps([stored]))
     code, _, err = bench("run", "--resume", "--out", store.folder)
     assert code == 2

@@ -154,12 +154,12 @@ def test_a_tomogram_s_files_agree(two_structures: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--snr", "0"], "snr 0: must be above 0"),
-        (["--tilt-limit-in-degrees", "95"], "at most 90"),
+        (["--snr", "0"], "--snr 0: must be from 1e-12"),
+        (["--tilt-limit-in-degrees", "95"], "must be from 0.1 to 90"),
         (["--voxel-size-in-angstroms", "2"], "set simulated.box="),
-        (["--voxel-size-in-angstroms", "0"], "voxel_size_in_angstroms 0: must be above 0"),
+        (["--voxel-size-in-angstroms", "0"], "--voxel-size-in-angstroms 0: must be from 0.01"),
         (["--neighbours", "-1"], "neighbours -1"),
-        (["--mode", "magic"], "unknown mode 'magic'; known: fourier, tilt_series"),
+        (["--mode", "magic"], "--mode magic: must be fourier or tilt_series"),
         (["--assembly", "7"], "no assembly '7'"),
     ],
 )

@@ -21,7 +21,7 @@ TESTS = Path(__file__).parent
 def test_the_peak_is_in_mebibytes_where_there_is_no_proc(
     platform: str, unit_in_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def none(path: Path) -> str:
+    def none(path: Path, **_: object) -> str:
         raise FileNotFoundError(path)
 
     monkeypatch.setattr(Path, "read_text", none)

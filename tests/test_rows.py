@@ -177,10 +177,8 @@ RESULT = Result(Status.DONE, counts=COUNTS, scores=Scores(accuracy=0.5))
 REFUSED = {
     "accuracy: '1.7' must be": replace(RESULT, scores=Scores(accuracy=1.7)),
     "mse: 'nan' must be": replace(RESULT, scores=Scores(mse=float("nan"))),
-    "accuracy: 'high' must be": replace(RESULT, scores=Scores(accuracy="high")),  # type: ignore[arg-type]
     "has no n_test, no split": replace(RESULT, counts=None),
     "has no accuracy or mse": replace(RESULT, scores=Scores()),
-    "damaged": replace(RESULT, recall=("high",)),  # type: ignore[arg-type]
 }
 
 

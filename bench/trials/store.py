@@ -82,14 +82,13 @@ class Store:
     def plan(self, trials: list[Trial]) -> None:
         """Remember these trials beside those that were planned before; one that never runs shows as missing.
 
-        A trial of before that is one of these but for its code counts no more: it would not be trained so again.
+        A trial of before that is one of these but for its code counts no more: it would not be trained so again. Nor
+        does one whose hyperparameters differ because a default was changed: it would be the same row.
         """
         last = {trial.key(): trial for trial in trials}
-        renewed = {digest(trial.identity(but=("code",))) for trial in trials}
+        renewed = {_row_of(trial) for trial in trials}
         kept = {
-            key: trial
-            for key, trial in self.planned().items()
-            if key not in last and digest(trial.identity(but=("code",))) not in renewed
+            key: trial for key, trial in self.planned().items() if key not in last and _row_of(trial) not in renewed
         }
         planned = {key: asdict(trial) for key, trial in (kept | last).items()}
         write_atomically(self.folder / "plan.json", json.dumps(planned, indent=1))
@@ -252,6 +251,11 @@ class Store:
         except OSError:  # a folder that nobody may write to
             return False
         return False
+
+
+def _row_of(trial: Trial) -> str:
+    """Names the row of a trial, whatever code and defaults its method has today."""
+    return digest(trial.identity(but=("code", "settings")), trial.variant)
 
 
 def _now() -> str:
