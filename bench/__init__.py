@@ -11,6 +11,8 @@ from importlib import import_module
 from importlib.machinery import ModuleSpec, PathFinder
 from typing import TYPE_CHECKING
 
+from bench.base.version import VERSION
+
 if TYPE_CHECKING:
     from bench.base.arrays import UNLABELLED
     from bench.base.console import Console
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from bench.learning.training import Trainer
     from bench.trials.plan import Request as RunRequest
 
-__version__ = "0.1.0"
+__version__ = VERSION
 __all__ = [
     "UNLABELLED",
     "Backbone",

@@ -12,10 +12,10 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from bench import __version__
 from bench.base.errors import BenchError
 from bench.base.files import odd_letters
 from bench.base.stopping import Stopped, requests_to, stop
+from bench.base.version import VERSION
 from bench.cli.data import data
 from bench.cli.options import PATH
 from bench.cli.predict import predict
@@ -30,7 +30,7 @@ _DISK = {
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(__version__, prog_name="subtomobench")
+@click.version_option(VERSION, prog_name="subtomobench")
 def bench() -> None:
     """Compare semi-supervised methods that classify subtomograms when only a few of them have labels.
 

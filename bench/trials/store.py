@@ -19,11 +19,11 @@ import pandas as pd
 from filelock import FileLock, Timeout
 from safetensors.torch import load, save
 
-from bench import __version__
 from bench.base.arrays import FloatArray
 from bench.base.errors import BenchError
 from bench.base.files import bytes_digest, digest, write_atomically
 from bench.base.json_files import read_json
+from bench.base.version import VERSION
 from bench.trials.rows import as_rows, printable
 from bench.trials.schemas import PLAN, REQUESTS, RESULT, STORE
 from bench.trials.trial import Record, Result, Status, Trial
@@ -45,10 +45,10 @@ class Store:
         if not marker.is_file():
             raise BenchError(f"{folder}: no results here; name the --out folder of a bench run")
         found = read_json(marker, STORE, "choose another --out")
-        if (found["format"], found["version"]) != (FORMAT, __version__):
+        if (found["format"], found["version"]) != (FORMAT, VERSION):
             raise BenchError(
                 f"{folder}: written by subtomobench version {found['version']} (format {found['format']}), "
-                f"this is {__version__} (format {FORMAT}); choose another --out or use that version"
+                f"this is {VERSION} (format {FORMAT}); choose another --out or use that version"
             )
 
     @staticmethod
@@ -60,7 +60,7 @@ class Store:
             if folder.exists() and any(not p.name.startswith(".store.json.") for p in folder.iterdir()):
                 raise BenchError(f"--out {folder}: holds other files; name a new or empty folder")
             folder.mkdir(parents=True, exist_ok=True)
-            write_atomically(folder / "store.json", json.dumps({"format": FORMAT, "version": __version__}))
+            write_atomically(folder / "store.json", json.dumps({"format": FORMAT, "version": VERSION}))
         return Store(folder)
 
     def lock(self) -> FileLock:
@@ -196,7 +196,7 @@ class Store:
             host=platform.node(),
             finished=_now(),
             versions={
-                "subtomobench": __version__,
+                "subtomobench": VERSION,
                 "python": platform.python_version(),
                 **{name: version(name) for name in ("torch", "numpy", "ray")},
             },
