@@ -268,15 +268,19 @@ def gate(new: Path, baseline: Path, junit: Path | None) -> None:
 def main() -> None:
     """Run the command; an error that the user can mend is one line and code 2."""
     _mend_streams()
+    code = OK
     try:
         code = _answer()
         sys.stdout.flush()
         sys.stderr.flush()
-    except BrokenPipeError:  # as in `bench ... | head`: nobody reads any more, and Python's own last flush would fail
+    except OSError as error:  # Python's own last flush would fail once more, with a code of its own
+        if isinstance(error, BrokenPipeError):  # as in `bench ... | head`: nobody reads any more
+            code = UNREAD
+        elif code == OK:
+            code = _complain(_of_disk(error))
         nowhere = os.open(os.devnull, os.O_WRONLY)
         for number in (1, 2):
             os.dup2(nowhere, number)
-        code = UNREAD
     sys.exit(code)
 
 
@@ -303,8 +307,7 @@ def _answer() -> int:
     except BrokenPipeError:
         raise
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        return _complain(where + _DISK.get(error.errno or 0, f"{error.strerror or error}; check the path and the disk"))
+        return _complain(_of_disk(error))
     except UnicodeEncodeError as error:
         where = f"{error.object[:80]!a}: cannot be written as {error.encoding}"
         return _complain(f"{where}; rename it, or set PYTHONUTF8=1 if the locale is to blame")
@@ -327,6 +330,11 @@ def _check_arguments(arguments: list[str]) -> None:
     for argument in arguments:
         if problem := odd_letters(argument):
             raise BenchError(f"{argument!a}: {problem}")
+
+
+def _of_disk(error: OSError) -> str:
+    where = f"{error.filename}: " if error.filename else ""
+    return where + _DISK.get(error.errno or 0, f"{error.strerror or error}; check the path and the disk")
 
 
 def _complain(text: str) -> int:
