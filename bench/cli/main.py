@@ -304,9 +304,9 @@ def _answer() -> int:
         return _complain(f"{error.format_message().rstrip('.')}; see {where} --help")
     except BenchError as error:
         return _complain(str(error))
-    except BrokenPipeError:
-        raise
     except OSError as error:
+        if error.errno in (errno.EPIPE, errno.ENOSPC) and error.filename is None:  # of a stream, not of a file
+            raise
         return _complain(_of_disk(error))
     except UnicodeEncodeError as error:
         where = f"{error.object[:80]!a}: cannot be written as {error.encoding}"
