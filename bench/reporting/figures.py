@@ -183,7 +183,8 @@ def _reconstruction(store: Store, records: dict[str, Record], names: dict[str, s
             three_slices(grid[i][3 * j : 3 * j + 3], volume, low, high, column if i == 0 else None)
     for i, name in enumerate(classes):
         grid[i][0].set_ylabel(name[:20], fontsize=7, rotation=0, ha="right", va="center")
-    figure.suptitle(title, fontsize=9, y=0.95)
+    above = figure.subplotpars.top + 0.5 / figure.get_figheight()  # half an inch: the columns' names stand between
+    figure.suptitle(title, fontsize=9, y=above, va="bottom")
     figure.subplots_adjust(wspace=0.05, hspace=0.05)
     return figure
 
