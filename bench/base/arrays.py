@@ -10,3 +10,4 @@ Float64Array = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 StrArray = npt.NDArray[np.str_]
 UNLABELLED = -1  # as in scikit-learn
+TiltRange = tuple[float, float]  # lowest and highest tilt in degrees; the tilt axis is y, tilts go from x towards z

@@ -38,6 +38,11 @@ def record(**properties: Schema) -> Schema:
     return {"type": "object", "properties": properties, "required": [*properties], "additionalProperties": False}
 
 
+def with_optional(schema: Schema, **properties: Schema) -> Schema:
+    """Schema of the same object, which may have these properties too."""
+    return {**schema, "properties": {**schema["properties"], **properties}}
+
+
 def listing(items: Schema) -> Schema:
     """Schema of a list."""
     return {"type": "array", "items": items}

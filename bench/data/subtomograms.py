@@ -11,21 +11,24 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from bench.base.arrays import UNLABELLED, FloatArray, IntArray, StrArray
+from bench.base.arrays import UNLABELLED, FloatArray, IntArray, StrArray, TiltRange
 from bench.base.errors import BenchError
 from bench.base.files import write_atomically
-from bench.base.json_files import KEY, TEXT, listing, read_json, record
+from bench.base.json_files import KEY, TEXT, listing, or_null, read_json, record, with_optional
 from bench.base.progress import Progress, silent
 from bench.base.units import in_angstroms
 
 GreyScale = Literal["each box", "as read"]  # each box of mean 0 and variance 1, or as it lies in its file
-META = record(
-    class_names=listing(TEXT),
-    voxel_size_in_angstroms={"type": ["number", "null"], "exclusiveMinimum": 0},
-    title=TEXT,
-    tomogram_ids={"type": ["array", "null"]},  # of texts; there may be a million of them
-    grey_scale={"enum": [*get_args(GreyScale)]},
-    fingerprint=KEY,
+META = with_optional(
+    record(
+        class_names=listing(TEXT),
+        voxel_size_in_angstroms={"type": ["number", "null"], "exclusiveMinimum": 0},
+        title=TEXT,
+        tomogram_ids={"type": ["array", "null"]},  # of texts; there may be a million of them
+        grey_scale={"enum": [*get_args(GreyScale)]},
+        fingerprint=KEY,
+    ),
+    tilt_range_in_degrees=or_null({"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}),
 )
 MEND = "delete that folder and make the set again; to keep a change made on purpose, see docs/real-data.md"
 
@@ -44,6 +47,7 @@ class Subtomograms:
     title: str  # the name that tables print, with what tells it from its kin: "phantoms 16³"
     tomogram_ids: StrArray | None = None  # (n,)
     grey_scale: GreyScale = "as read"  # what `bench predict` brings other boxes to
+    tilt_range_in_degrees: TiltRange | None = None  # lowest and highest tilt; None: unknown
 
     def __post_init__(self) -> None:
         n = len(self.volumes)
@@ -59,6 +63,12 @@ class Subtomograms:
             raise BenchError(f"{self.title}: {len(self.tomogram_ids)} tomogram ids for {n} volumes")
         if self.grey_scale not in get_args(GreyScale):
             raise BenchError(f"{self.title}: grey scale '{self.grey_scale}'; known: {', '.join(get_args(GreyScale))}")
+        if self.tilt_range_in_degrees is not None:
+            low, high = self.tilt_range_in_degrees
+            if not -90 <= low < high <= 90:
+                raise BenchError(
+                    f"{self.title}: tilts from {low:g}° to {high:g}°; must be within −90° to 90°, in order"
+                )
         if (self.labels < UNLABELLED).any():
             raise BenchError(
                 f"{self.title}: a label of {self.labels.min()}; {UNLABELLED} means none, 0 the first class"
@@ -106,7 +116,7 @@ class Subtomograms:
         return (total / max(1, len(which))).astype(np.float32)
 
     def fingerprint(self, progress: Progress = silent) -> str:
-        """SHA-256 over voxels, labels and names: what a trial was run on."""
+        """SHA-256 over voxels, labels, names and tilt range: what a trial was run on."""
         digest, n = hashlib.sha256(json.dumps([self.class_names, self.volumes.shape]).encode()), 0
         for some in _in_parts(self.volumes):
             digest.update(some.tobytes())
@@ -114,6 +124,8 @@ class Subtomograms:
         digest.update(self.labels.tobytes())
         if self.tomogram_ids is not None:
             digest.update(json.dumps(self.tomogram_ids.tolist()).encode())
+        if self.tilt_range_in_degrees is not None:
+            digest.update(json.dumps([float(tilt) for tilt in self.tilt_range_in_degrees]).encode())
         return digest.hexdigest()[:16]
 
     def save(self, folder: Path) -> None:
@@ -129,6 +141,7 @@ class Subtomograms:
             "title": self.title,
             "tomogram_ids": None if self.tomogram_ids is None else self.tomogram_ids.tolist(),
             "grey_scale": self.grey_scale,
+            "tilt_range_in_degrees": self.tilt_range_in_degrees,
             "fingerprint": self.fingerprint(),
         }
         write_atomically(folder / "meta.json", json.dumps(meta))
@@ -157,6 +170,7 @@ class Subtomograms:
                 title=meta["title"],
                 tomogram_ids=None if ids is None else np.array(ids, dtype=np.str_),
                 grey_scale=meta["grey_scale"],
+                tilt_range_in_degrees=None if (tilts := meta.get("tilt_range_in_degrees")) is None else tuple(tilts),
             )
         except (ValueError, TypeError, EOFError, BenchError) as error:
             raise BenchError(f"{folder}: the set is damaged ({error}); {MEND}") from error

@@ -99,4 +99,5 @@ def _set(plan: Plan, volumes: FloatArray) -> Subtomograms:
         voxel_size_in_angstroms=plan.voxel_size_in_angstroms,
         title=plan.title,
         grey_scale="each box",
+        tilt_range_in_degrees=(-plan.imaging.tilt_limit_in_degrees, plan.imaging.tilt_limit_in_degrees),
     )
