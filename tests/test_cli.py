@@ -284,7 +284,7 @@ def test_tables_print_the_paper_s_numbers_under_the_paper_s_names(finished: Path
     assert table.loc["Autoencoding classifier", "paper's real set: 5 %"] == "78.21"
     assert table.loc["Deep generative model (M2)", "paper's simulated set: 20 %"] == "17.19"
     ours = [c for c in table.columns if not c.startswith("paper")]
-    assert ours == [f"phantoms 8³ SNR 0.5 · fair: {f} %" for f in (20, 40)]
+    assert ours == [f"phantoms 8³ SNR 0.5 · fair, turns: {f} %" for f in (20, 40)]
     errors = pd.read_csv(finished / "tables" / "table3.csv", dtype=str).set_index("method")
     assert errors.loc["3D autoencoder", "paper's real set"] == "0.0147"
 
@@ -450,7 +450,7 @@ def test_two_protocols_stand_side_by_side(bench: Call, tmp_path: Path) -> None:
     code, out, _ = bench("run", *TINY, *options, "--backend", "serial", "--out", tmp_path / "out")
     assert code == 0
     table = pd.read_csv(tmp_path / "out" / "tables" / "table2.csv")
-    assert {"phantoms 8³ SNR 0.5 · fair: 20 %", "phantoms 8³ SNR 0.5 · paper: 20 %"} <= set(table.columns)
+    assert {"phantoms 8³ SNR 0.5 · fair, turns: 20 %", "phantoms 8³ SNR 0.5 · paper, none: 20 %"} <= set(table.columns)
     assert "lowest validation loss" in out
     assert "lowest validation cross-entropy" in out
 

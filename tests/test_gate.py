@@ -27,6 +27,7 @@ def _rows(seed: int = 0, noise: float = 0.03) -> pd.DataFrame:
         for i, percent in enumerate((5.0, 10.0, 20.0)):
             for s in range(3):
                 row = {"dataset": "d", "data_parameters": "", "data_title": "d 8³", "protocol": "fair", "epochs": 1}
+                row |= {"views": "turns", "select": "best", "test_views": 1}
                 row |= {
                     "batch_size": 8,
                     "filters": 4,

@@ -10,7 +10,6 @@ import pytest
 from bench.base.arrays import UNLABELLED
 from bench.base.errors import BenchError
 from bench.data.split import make_split
-from bench.learning.views import wedge_preserving_views
 
 PERCENTS = [5.0, 10.0, 20.0, 50.0, 100.0]
 SHARES = [None, 0.2]  # the protocols' validation shares
@@ -94,26 +93,6 @@ def test_a_fraction_that_leaves_a_class_without_a_label_is_refused() -> None:
     labels = np.repeat([0, 1], [1000, 20])
     with pytest.raises(BenchError, match="class 1"):
         make_split(labels, 5.0, 0, 0.5, 0.2)
-
-
-def test_views_keep_the_wedge_and_the_handedness() -> None:
-    import torch
-
-    from bench.simulation import Imaging
-
-    shape = (8, 8, 8)
-    noise = torch.randn(64, 1, *shape, generator=torch.Generator().manual_seed(0))
-    wedge = Imaging().wedge(shape)
-    axes = (-3, -2, -1)
-    seen = torch.fft.irfftn(torch.fft.rfftn(noise, dim=axes) * wedge, s=shape, dim=axes)
-    views = wedge_preserving_views(seen, torch.Generator().manual_seed(1))
-    spectrum = torch.fft.rfftn(views, dim=axes).abs() ** 2
-    assert float((spectrum * (1 - wedge)).sum() / spectrum.sum()) < 1e-6
-    assert not torch.equal(views, seen)
-    # Each view is the original or one of its three half turns: an even number of flips, never a mirror image.
-    for view, original in zip(views, seen):
-        even = [original, *(original.flip(pair) for pair in ((-3, -2), (-3, -1), (-2, -1)))]
-        assert any(torch.equal(view, turn) for turn in even)
 
 
 @pytest.mark.parametrize("tomograms", [None, 6])

@@ -58,6 +58,25 @@ def bench() -> None:
     "--protocol", metavar="NAMES", help="Rules of the comparison: fair, paper, or fair,paper.  [default: the profile's]"
 )
 @click.option(
+    "--views",
+    metavar="NAMES",
+    help="What all methods see of the training volumes: none, turns (by 180°), rotations (any, with the missing wedge "
+    "cut anew), or several: turns,rotations.  [default: the protocol's]",
+)
+@click.option(
+    "--select",
+    metavar="NAMES",
+    help="Which weights a training keeps: best (by validation), last, or average.  [default: the protocol's]",
+)
+@click.option(
+    "--test-views",
+    type=int,
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Average the answers over N views of each test volume.",
+)
+@click.option(
     "--seeds",
     type=int,
     metavar="N",

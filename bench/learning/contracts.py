@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol, runtime_checkable
+from functools import cached_property
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from bench.base.arrays import UNLABELLED
 from bench.learning.feed import Feed
+from bench.learning.views import Views
 
 EVALUATION_BATCH = 128
 
@@ -34,12 +36,44 @@ class Rebuilds(Protocol):
         """(b, 1, d, h, w) → the same shape."""
 
 
-class Batch(NamedTuple):
-    """What a loss sees: some volumes, their labels, and the stream that its random draws must come from."""
+@dataclass(frozen=True)
+class Batch:
+    """What a loss sees: some volumes, their labels, and the stream that its random draws must come from.
 
-    volumes: Tensor  # (b, 1, d, h, w)
+    Each view is drawn when it is asked for: what a loss does not use costs nothing.
+    """
+
+    as_they_are: Tensor  # (b, 1, d, h, w), or features (b, k)
     labels: Tensor  # (b,), UNLABELLED where hidden
     generator: torch.Generator  # on the volumes' device
+    progress: float = 0.0  # of the training, from 0 to 1
+    indices: Tensor | None = None  # (b,), places of the volumes in the training data
+    views: Views | None = None  # None in validation
+
+    @cached_property
+    def volumes(self) -> Tensor:
+        """The volumes as every method trains on them, in the views of the run; the same at every look."""
+        return self.as_they_are if self.views is None else self.views.training(self.as_they_are, self.generator)
+
+    def weak(self) -> Tensor:
+        """Another view that takes no signal away: turned by 180°, moved by a voxel or so."""
+        return self.as_they_are if self.views is None else self.views.weak(self.as_they_are, self.generator)
+
+    def strong(self) -> Tensor:
+        """Another view as every method trains on, moved and degraded."""
+        return self.as_they_are if self.views is None else self.views.strong(self.as_they_are, self.generator)
+
+    def labelled(self) -> Batch:
+        """The labelled volumes alone."""
+        return self._only(self.labels != UNLABELLED)
+
+    def unlabelled(self) -> Batch:
+        """The volumes without a label alone."""
+        return self._only(self.labels == UNLABELLED)
+
+    def _only(self, which: Tensor) -> Batch:
+        indices = None if self.indices is None else self.indices[which.to(self.indices.device)]
+        return replace(self, as_they_are=self.as_they_are[which], labels=self.labels[which], indices=indices)
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeVar
 
 from bench.base.errors import BenchError
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -21,10 +19,10 @@ class Protocol:
     keras_style: bool  # Glorot-uniform weights, BatchNorm with momentum 0.99 and ε 1e-3; else PyTorch's defaults
     equal_steps: bool  # each method gets the same number of optimiser steps; else epochs over what it trains on
     validation_fraction: float | None  # of the label budget; None: all validation labels, outside the budget
-    augment: bool  # wedge-preserving rotations of the training volumes
+    views: str  # of the training volumes, by default
     patience: int | None  # epochs without a better validation loss before training stops
     selects_by_own_loss: bool  # validation loss: the method's own, or the cross-entropy that all classifiers share
-    selection: str  # the rule by which validation chooses the checkpoint, as the tables print it
+    select: str  # which weights are kept, by default
 
 
 PROTOCOLS = {
@@ -36,10 +34,10 @@ PROTOCOLS = {
         keras_style=True,
         equal_steps=False,
         validation_fraction=None,
-        augment=False,
+        views="none",
         patience=10,
         selects_by_own_loss=True,
-        selection="lowest validation loss (the method's own)",
+        select="best",
     ),
     "fair": Protocol(
         name="fair",
@@ -49,11 +47,18 @@ PROTOCOLS = {
         keras_style=False,
         equal_steps=True,
         validation_fraction=0.2,
-        augment=True,
+        views="turns",
         patience=None,
         selects_by_own_loss=False,
-        selection="lowest validation cross-entropy (autoencoder: its own loss)",
+        select="best",
     ),
+}
+
+
+SELECTIONS = {  # which weights a training keeps
+    "best": "those of the lowest validation loss",
+    "last": "the last",
+    "average": "the moving average over the last tenth of the training",
 }
 
 
@@ -104,17 +109,15 @@ PROFILES = {
 }
 
 
-def protocols_named(names: str) -> list[Protocol]:
-    """The protocols of a comma-separated list; raises BenchError, listing the known ones, for an unknown name."""
-    return [_named(PROTOCOLS, name, "protocol") for name in dict.fromkeys(n.strip() for n in names.split(","))]
+def named(known: Mapping[str, object], names: str | None, what: str) -> list[str]:
+    """The names of a comma-separated list, none for None; raises BenchError, listing the known ones, for another."""
+    wanted = [] if names is None else list(dict.fromkeys(name.strip() for name in names.split(",")))
+    for name in wanted:
+        if name not in known:
+            raise BenchError(f"unknown {what} '{name}'; known: {', '.join(known)}")
+    return wanted
 
 
 def profile_named(name: str) -> Profile:
     """The profile called `name`; raises BenchError, listing the known ones, for an unknown name."""
-    return _named(PROFILES, name, "profile")
-
-
-def _named(known: dict[str, T], name: str, what: str) -> T:
-    if name not in known:
-        raise BenchError(f"unknown {what} '{name}'; known: {', '.join(known)}")
-    return known[name]
+    return PROFILES[named(PROFILES, name, "profile")[0]]

@@ -28,7 +28,7 @@ from bench.learning.protocol import Budget, Protocol
 from bench.learning.rehearsal import Rehearsal
 from bench.learning.stream import Stream
 from bench.learning.tally import Tally, ValidationPoint
-from bench.learning.views import wedge_preserving_views
+from bench.learning.views import Views
 
 VALIDATIONS_PER_EPOCH = 4  # validations an epoch where steps are equal for all
 
@@ -52,6 +52,8 @@ class Trainer:
     n_train: int  # volumes in the whole training part, labelled or not
     cache: Cache
     data_key: str  # what the training and validation volumes are, for the cache
+    views: Views | None = None  # of the training volumes
+    select: str = "best"  # which weights a training keeps, one of SELECTIONS
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
     rehearsal: Rehearsal | None = None  # time two steps of each stage instead of training it
     tally: Tally = field(default_factory=Tally)
@@ -118,7 +120,9 @@ class Trainer:
             write_atomically(folder / "tally.json", json.dumps(asdict(own.tally)))
             own.checkpoints.clear()
 
-        parts = (asdict(self.protocol), asdict(self.budget), asdict(self.backbone), self.seed, self.data_key)
+        views = None if self.views is None else asdict(self.views.given)
+        terms = (asdict(self.protocol), asdict(self.budget), asdict(self.backbone), views, self.select)
+        parts = (*terms, self.seed, self.data_key)
         key = digest(name, *parts, code_digest(make.__module__))
         folder = self.cache.entry(name, key, fill, resumable=True)
         took = Tally(**json.loads((folder / "tally.json").read_text(encoding="utf-8")))
@@ -155,10 +159,11 @@ class Run(Generic[NetworkT]):
         self.optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate, betas=(0.9, 0.99), fused=True)
         if trainer.rehearsal is not None:
             trainer.rehearsal.optimizers.append(self.optimizer)
-        self.order = torch_generator(trainer.seed, "order", name)  # which volumes, which views
+        self.order = torch_generator(trainer.seed, "order", name)  # which volumes
         self.noise = torch.Generator(trainer.device).manual_seed(derive(trainer.seed, "noise", name))
         self.best_loss = math.inf
         self.best_weights: Weights = _copy(network)
+        self.average: Weights = _copy(network) if trainer.select == "average" else {}
         self.validations_since_best = 0
 
     def train_on(self, data: TrainingData) -> None:
@@ -172,7 +177,7 @@ class Run(Generic[NetworkT]):
         epochs = fraction * self.trainer.budget.epochs
         twin = Run(self.trainer, copy.deepcopy(self.network), self.loss, name, epochs, self.learning_rate)
         twin.optimizer.load_state_dict(copy.deepcopy(self.optimizer.state_dict()))
-        twin.best_loss, twin.best_weights = self.best_loss, self.best_weights
+        twin.best_loss, twin.best_weights, twin.average = self.best_loss, self.best_weights, dict(self.average)
         twin.train_on(self.data)
         return twin
 
@@ -219,7 +224,7 @@ class Run(Generic[NetworkT]):
         return self
 
     def best(self) -> NetworkT:
-        """The network with the weights of the best validation, ready to predict."""
+        """The network with the weights that the run's rule selects, ready to predict."""
         self.network.load_state_dict(self.best_weights)
         return self.network.eval()
 
@@ -246,21 +251,39 @@ class Run(Generic[NetworkT]):
             self.optimizer.param_groups[0]["lr"] = self.learning_rate * self._warmup_cosine()
         self.steps_done += 1
         volumes, labels = self.data.volumes[indices], self.data.labels[indices.to(self.data.labels.device)]
-        if self.trainer.protocol.augment and volumes.ndim == 5:
-            volumes = wedge_preserving_views(volumes, self.order)
         self.network.train()
         self.optimizer.zero_grad()
-        loss = self.loss(self.network, Batch(volumes, labels, self.noise))
+        loss = self.loss(self.network, Batch(volumes, labels, self.noise, self.progress, indices, self.trainer.views))
         loss.backward()
         self.optimizer.step()
+        self._average()
         self.trainer.tally.steps += 1
         self.trainer.tally.volumes_seen += len(indices)
         return loss.detach()
 
+    @property
+    def progress(self) -> float:
+        """How much of the training is done with the step that comes or has just begun, from 0 to 1."""
+        return min(1.0, (self.steps_done + 1) / self.n_steps)
+
+    @property
+    def n_steps(self) -> int:
+        """Optimiser steps of the whole training."""
+        return max(1, round(self.epochs * self.trainer.steps_per_epoch))
+
     def _warmup_cosine(self) -> float:
         """A linear rise over the first tenth of this training, then half a cosine to 0."""
-        done = (self.steps_done + 1) / max(1, round(self.epochs * self.trainer.steps_per_epoch))
-        return min(10 * done, 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
+        return min(10 * self.progress, 0.5 * (1 + math.cos(math.pi * self.progress)))
+
+    def _average(self) -> None:
+        """Move the average towards the weights; its memory is a tenth of the training, and shorter at the beginning."""
+        if self.average:
+            share = max(1 / (1 + self.steps_done), 10 / self.n_steps)
+            for name, weight in self.network.state_dict().items():
+                known = self.average[name]
+                self.average[name] = (
+                    known.lerp(weight, min(1.0, share)) if known.is_floating_point() else weight.clone()
+                )
 
     def _keep_best(self, training_loss: float) -> None:
         """Validate, and keep the weights where they are the best so far."""
@@ -271,9 +294,10 @@ class Run(Generic[NetworkT]):
             raise FloatingPointError(f"the loss became {training_loss:g} (validation {loss:g}) in training")
         self.validations_since_best += 1
         if loss < self.best_loss:
-            self.best_loss = loss
-            self.best_weights = _copy(self.network)
             self.validations_since_best = 0
+        if loss < self.best_loss or self.trainer.select != "best":
+            self.best_loss = loss
+            self.best_weights = dict(self.average) or _copy(self.network)
 
     @torch.inference_mode()
     def validate(self) -> float:
@@ -304,6 +328,7 @@ class Run(Generic[NetworkT]):
         data, randomness = self.data, global_randomness()
         tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
         tensors |= {f"best.{k}": v for k, v in self.best_weights.items()}
+        tensors |= {f"average.{k}": v for k, v in self.average.items()}
         for i, parameter in enumerate(self.network.parameters()):
             tensors |= {f"optimizer.{i}.{k}": v for k, v in self.optimizer.state[parameter].items()}
         tensors |= {"order": self.order.get_state(), "noise": self.noise.get_state()}
@@ -323,6 +348,7 @@ class Run(Generic[NetworkT]):
 
         self.network.load_state_dict(part("network"))
         self.best_weights = {k: v.to(self.trainer.device, copy=True) for k, v in part("best").items()}
+        self.average = {k: v.to(self.trainer.device, copy=True) for k, v in part("average").items()}
         for i, parameter in enumerate(self.network.parameters()):
             # Moments laid out in memory like their parameter, as the optimiser makes them.
             self.optimizer.state[parameter] = {

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from bench.base.files import write_atomically
-from bench.learning.protocol import PROTOCOLS
+from bench.learning.protocol import PROTOCOLS, SELECTIONS
 from bench.reporting import paper
 from bench.reporting.statistics import cells, precision
 from bench.trials.rows import COMPARISON
@@ -59,7 +59,7 @@ def comparison_title(comparison: tuple[object, ...]) -> str:
     """Names the data and the terms: "phantoms 16³ SNR 0.1 · fair (3 epochs, batch 16, 16 filters, data 1a2b3c4d)"."""
     of = dict(zip(COMPARISON, comparison))
     sizes = f"{of['epochs']} epochs, batch {of['batch_size']}, {of['filters']} filters, data {of['data']}"
-    return f"{of['data_title']} · {of['protocol']} ({sizes})"
+    return f"{of['data_title']} · {_rules(of)} ({sizes})"
 
 
 def printed_names(rows: pd.DataFrame) -> dict[str, str]:
@@ -145,11 +145,21 @@ def status_grid(rows: pd.DataFrame) -> str:
 def _short(comparison: tuple[object, ...], table: pd.DataFrame) -> str:
     """The data set and protocol, and the sizes too where the table holds two comparisons of that name."""
     of = dict(zip(COMPARISON, comparison))
-    title, protocol = of["data_title"], of["protocol"]
-    alike = table[(table["data_title"] == title) & (table["protocol"] == protocol)]
+    rules = ["data_title", "protocol", "views", "select", "test_views"]
+    alike = table[(table[rules] == [of[name] for name in rules]).all(axis=1)]
     if len(alike[COMPARISON].drop_duplicates()) > 1:
         return comparison_title(comparison)
-    return f"{title} · {protocol}"
+    return f"{of['data_title']} · {_rules(of)}"
+
+
+def _rules(of: dict[str, object]) -> str:
+    """The rules of a comparison: "fair, rotations"; what is not the protocol's default is said too."""
+    parts = [f"{of['protocol']}", f"{of['views']}"]
+    if of["select"] != PROTOCOLS[str(of["protocol"])].select:
+        parts.append(f"{of['select']} weights")
+    if of["test_views"] != 1:
+        parts.append(f"{of['test_views']} test views")
+    return ", ".join(parts)
 
 
 def _percent(cell: pd.Series) -> str:
@@ -175,11 +185,14 @@ def _marked(text: str, cell: pd.Series) -> str:
 def _notes(rows: pd.DataFrame, score: str) -> list[str]:
     notes = []
     for comparison, group in rows.groupby(COMPARISON, sort=False):
-        protocol = str(dict(zip(COMPARISON, comparison))["protocol"])
+        of = dict(zip(COMPARISON, comparison))
+        protocol = PROTOCOLS[str(of["protocol"])]
         seeds = group["seed"].nunique()
         text = f"{comparison_title(comparison)}: {seeds} seed{'s' if seeds > 1 else ''}"
         text += "; ± is the half-width of the 95 % t interval over seeds (ddof = 1)" if seeds > 1 else "; no interval"
-        text += f"; checkpoint by {PROTOCOLS[protocol].selection}"
+        text += f"; weights kept: {SELECTIONS[str(of['select'])]}"
+        if of["select"] == "best":
+            text += " (the method's own)" if protocol.selects_by_own_loss else " (cross-entropy; autoencoder: its own)"
         n_test = group["n_test"].dropna()
         if score == "accuracy" and len(n_test):
             points = 100 * precision(int(n_test.iloc[0]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -15,7 +16,8 @@ from bench.data.dataset import Dataset
 from bench.data.subtomograms import Subtomograms
 from bench.learning.method import Method
 from bench.learning.networks import Backbone
-from bench.learning.protocol import Budget, Profile, Protocol, profile_named, protocols_named
+from bench.learning.protocol import PROTOCOLS, SELECTIONS, Budget, Profile, Protocol, named, profile_named
+from bench.learning.views import VIEWS
 from bench.trials.backends import Resources
 from bench.trials.prepare import split_of
 from bench.trials.rows import described
@@ -38,6 +40,9 @@ class Request:
     seeds: int | None = parameter(None, "repetitions", low=1, high=1000)
     profile: str | None = parameter(None, "size of the run")
     protocol: str | None = parameter(None, "rules of the comparison, comma-separated")
+    views: str | None = parameter(None, "of the training volumes, comma-separated")
+    select: str | None = parameter(None, "which weights are kept, comma-separated")
+    test_views: int = parameter(1, "of each test volume", low=1, high=1000)
     epochs: int | None = parameter(None, "of each training", low=1, high=1_000_000)
     settings: tuple[str, ...] = ()  # NAME.KEY=VALUE
     device: str = parameter("auto", "where trials run", choices=("auto", "cpu", "cuda"), how=True)
@@ -73,6 +78,9 @@ class RunPlan:
     settings: Mapping[str, Mapping[str, str]]  # of methods: name → parameter → value, as given
     percents: tuple[float, ...]  # of the training set, labelled
     protocols: tuple[Protocol, ...]
+    views: tuple[str, ...]  # none: the protocol's
+    selects: tuple[str, ...]  # none: the protocol's
+    test_views: int
     seeds: int
     budget: Budget
     dataset_name: str
@@ -89,7 +97,8 @@ class RunPlan:
         """For a person: "7 methods, 5, 10, 20 % labelled, 3 seeds (protocol fair; profile quick)"."""
         percents = ", ".join(f"{percent:g}" for percent in self.percents)
         protocols = ", ".join(protocol.name for protocol in self.protocols)
-        text = f"{len(self.methods)} methods, {percents} % labelled, {self.seeds} seeds"
+        views = ", ".join(self.views or dict.fromkeys(protocol.views for protocol in self.protocols))
+        text = f"{len(self.methods)} methods, {percents} % labelled, {self.seeds} seeds, views {views}"
         return f"{text} (protocol {protocols}; profile {self.profile})"
 
 
@@ -106,7 +115,7 @@ def resolve(request: Request) -> RunPlan:
         profile = replace(profile, budget=replace(profile.budget, epochs=request.epochs))
     if request.seeds is not None:
         profile = replace(profile, seeds=request.seeds)
-    protocols = protocols_named(profile.protocol if request.protocol is None else request.protocol)
+    protocol_names = named(PROTOCOLS, request.protocol, "protocol") or [profile.protocol]
     _check_machine(request, device)
     settings = _settings(request.settings, {*methods, dataset_name})
     for name in methods:
@@ -117,7 +126,10 @@ def resolve(request: Request) -> RunPlan:
         methods=tuple(methods),
         settings=settings,
         percents=tuple(percents),
-        protocols=tuple(protocols),
+        protocols=tuple(PROTOCOLS[name] for name in protocol_names),
+        views=tuple(named(VIEWS, request.views, "views")),
+        selects=tuple(named(SELECTIONS, request.select, "selection")),
+        test_views=request.test_views,
         seeds=profile.seeds,
         budget=profile.budget,
         dataset_name=dataset_name,
@@ -148,26 +160,33 @@ def trials(plan: RunPlan, subtomograms: Subtomograms, fingerprint: str) -> list[
         method = registry.method(name, changed)
         code = training_code(name)
         for protocol in plan.protocols:
-            for percent in plan.percents if method.needs_labels else (None,):
-                for seed in range(plan.seeds):
-                    trial = Trial(
-                        dataset=plan.dataset_name,
-                        data_parameters=tuple(plan.dataset.parameters().items()),
-                        fingerprint=fingerprint,
-                        test_fraction=plan.test_fraction,
-                        protocol=protocol.name,
-                        method=name,
-                        settings=tuple(sorted(asdict(method).items())),
-                        labelled_percent=percent,
-                        seed=seed,
-                        budget=plan.budget,
-                        code=code,
-                        data_title=subtomograms.title,
-                        method_title=method.title,
-                        variant=_variant(name, method, changed),
-                    )
-                    split_of(trial, subtomograms)
-                    planned.append(trial)
+            for views, select, percent, seed in itertools.product(
+                plan.views or (protocol.views,),
+                plan.selects or (protocol.select,),
+                plan.percents if method.needs_labels else (None,),
+                range(plan.seeds),
+            ):
+                trial = Trial(
+                    dataset=plan.dataset_name,
+                    data_parameters=tuple(plan.dataset.parameters().items()),
+                    fingerprint=fingerprint,
+                    test_fraction=plan.test_fraction,
+                    protocol=protocol.name,
+                    views=views,
+                    select=select,
+                    test_views=plan.test_views,
+                    method=name,
+                    settings=tuple(sorted(asdict(method).items())),
+                    labelled_percent=percent,
+                    seed=seed,
+                    budget=plan.budget,
+                    code=code,
+                    data_title=subtomograms.title,
+                    method_title=method.title,
+                    variant=_variant(name, method, changed),
+                )
+                split_of(trial, subtomograms)
+                planned.append(trial)
     return planned
 
 

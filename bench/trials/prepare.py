@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from bench.learning.networks import Backbone
 from bench.learning.protocol import PROTOCOLS
 from bench.learning.rehearsal import Rehearsal
 from bench.learning.training import Trainer
+from bench.learning.views import Views
 from bench.trials.trial import Runtime, Trial
 
 
@@ -38,6 +40,7 @@ class Prepared:
     test: Feed
     mean: float  # of the training voxels
     std: float
+    test_views: Callable[[Tensor], Iterable[Tensor]]  # a batch of test volumes → the views that are scored
 
 
 def set_up(runtime: Runtime) -> None:
@@ -94,22 +97,34 @@ def prepare(
     mean, std = part(split.train).moments()
     if std == 0:
         raise ValueError("all training voxels are equal")
+    volumes = part(split.train).normalised(mean, std).resident()
     data = TrainingData(
-        part(split.train).normalised(mean, std).resident(),
+        volumes,
         labels(split.train, split.labelled),
         part(split.validation).normalised(mean, std).resident(),
         labels(split.validation, split.validation_labelled),
     )
+    backbone = Backbone(subtomograms.box, len(subtomograms.class_names), trial.budget.filters)
+    views = None
+    if trial.views != "none" or trial.test_views > 1:
+        views = Views.of(trial.views, volumes, subtomograms.tilt_range_in_degrees)
     trainer = Trainer(
         protocol=PROTOCOLS[trial.protocol],
         budget=trial.budget,
-        backbone=Backbone(subtomograms.box, len(subtomograms.class_names), trial.budget.filters),
+        backbone=backbone,
         seed=trial.seed,
         device=device,
         n_train=len(split.train),
         cache=Cache(runtime.cache_folder),
         data_key=digest(trial.fingerprint, split.train.tolist(), split.validation.tolist()),
         checkpoints=checkpoints or Checkpoints(),
+        views=views if trial.views != "none" else None,
+        select=trial.select,
         rehearsal=rehearsal,
     )
-    return Prepared(data, trainer, subtomograms, split, part(split.test).normalised(mean, std), mean, std)
+
+    def test_views(some: Tensor) -> Iterable[Tensor]:
+        return [some] if views is None else views.of_test(some, trial.test_views)
+
+    test = part(split.test).normalised(mean, std)
+    return Prepared(data, trainer, subtomograms, split, test, mean, std, test_views)

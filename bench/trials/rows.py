@@ -61,6 +61,16 @@ COLUMNS = (
     Column("data_parameters", "its parameters", lambda record: described(record.trial.data_parameters)),
     Column("data_title", "the same for people: name, box, SNR", _of_trial("data_title")),
     Column("protocol", "`fair` or `paper` (docs/protocols.md)", _of_trial("protocol"), NAME),
+    Column("views", "of the training volumes (docs/methods.md)", _of_trial("views"), NAME),
+    Column(
+        "select", "which weights are kept: `best`, `last` or `average` (docs/protocols.md)", _of_trial("select"), NAME
+    ),
+    Column(
+        "test_views",
+        "views of each test volume over which the method's answers are averaged; 1: the volume as it is",
+        _of_trial("test_views"),
+        SIZE,
+    ),
     Column("epochs", "length of the training", lambda record: record.trial.budget.epochs, SIZE),
     Column("batch_size", "volumes in a batch", lambda record: record.trial.budget.batch_size, SIZE),
     Column(
@@ -153,7 +163,10 @@ COLUMNS = (
     Column("device", "`cpu` or `cuda`", lambda record: record.device),
     Column("trial", "its folder below `trials/`", lambda record: record.key),
 )
-TERMS = ["dataset", "data_parameters", "data_title", "protocol", "epochs", "batch_size", "filters"]  # of a comparison
+TERMS = [  # of a comparison
+    *("dataset", "data_parameters", "data_title", "protocol", "views", "select", "test_views"),
+    *("epochs", "batch_size", "filters"),
+]
 COMPARISON = [*TERMS, "data"]  # rows that agree here are on equal terms: the same volumes too
 CELL = [*COMPARISON, "variant", "labelled_percent"]  # and these are one cell: its seeds
 SCORES = ["accuracy", "balanced_accuracy", "macro_f1", "nll", "ece", "ece_calibrated", "mse"]
@@ -198,7 +211,7 @@ def columns_as_markdown() -> str:
 def row_label(row: pd.Series | Mapping[str, Any]) -> str:
     """Names a row's trial: "fair autoencoding 5 % seed 0"."""
     percent = "" if pd.isna(row["labelled_percent"]) else f" {row['labelled_percent']:g} %"
-    return f"{row['protocol']} {row['variant']}{percent} seed {row['seed']}"
+    return f"{row['protocol']} {row['views']} {row['variant']}{percent} seed {row['seed']}"
 
 
 def printable(text: str) -> str:

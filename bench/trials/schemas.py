@@ -20,7 +20,8 @@ from bench.base.json_files import (
     record,
 )
 from bench.data.subtomograms import GreyScale
-from bench.learning.protocol import PROTOCOLS
+from bench.learning.protocol import PROTOCOLS, SELECTIONS
+from bench.learning.views import VIEWS
 from bench.trials.trial import Costs, Scores, Status
 
 MOVES_NO_NUMBER = True
@@ -35,6 +36,9 @@ _TRIAL = record(
     fingerprint=TEXT,
     test_fraction=NUMBER,
     protocol={"enum": [*PROTOCOLS]},
+    views={"enum": [*VIEWS]},
+    select={"enum": [*SELECTIONS]},
+    test_views=WHOLE,
     method=TEXT,
     settings=_SETTINGS,
     labelled_percent=NUMBER_OR_NULL,
@@ -58,6 +62,9 @@ REQUESTS: Schema = {
             seeds=WHOLE_OR_NULL,
             profile=TEXT,
             protocol=TEXT_OR_NULL,
+            views=TEXT_OR_NULL,
+            select=TEXT_OR_NULL,
+            test_views=WHOLE,
             epochs=WHOLE_OR_NULL,
             settings=listing(TEXT),
             device=TEXT,

@@ -79,7 +79,9 @@ def _fitted(network: nn.Module | Classifies | Rebuilds, prepared: Prepared) -> F
 
 
 def _logits(network: Classifies, prepared: Prepared, volumes: Tensor) -> Tensor:
-    return _checked("logits", network.logits(volumes), (len(volumes), len(prepared.subtomograms.class_names)))
+    shape = (len(volumes), len(prepared.subtomograms.class_names))
+    given = [_checked("logits", network.logits(view), shape) for view in prepared.test_views(volumes)]
+    return torch.stack(given).mean(0)
 
 
 def _checked(what: str, given: object, shape: tuple[int, ...]) -> Tensor:

@@ -31,7 +31,7 @@ from bench.trials.trial import Record, Result, Status, Trial
 if TYPE_CHECKING:
     from torch import Tensor
 
-FORMAT = 3
+FORMAT = 4
 _BEGUN = "begun"
 
 

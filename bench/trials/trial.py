@@ -37,6 +37,9 @@ class Trial:
     fingerprint: str  # of the volumes and labels
     test_fraction: float
     protocol: str
+    views: str  # of the training volumes, one of VIEWS
+    select: str  # which weights are kept, one of SELECTIONS
+    test_views: int  # over which the logits of a test volume are averaged; 1: the volume as it is
     method: str
     settings: tuple[tuple[str, Any], ...]  # every hyperparameter
     labelled_percent: float | None  # of the training set; None for a method without labels
@@ -58,7 +61,7 @@ class Trial:
     def label(self) -> str:
         """For progress lines and errors: "fair autoencoding 5 % seed 0"."""
         labelled = "" if self.labelled_percent is None else f" {self.labelled_percent:g} %"
-        return f"{self.protocol} {self.variant}{labelled} seed {self.seed}"
+        return f"{self.protocol} {self.views} {self.variant}{labelled} seed {self.seed}"
 
     @staticmethod
     def from_dict(record: dict[str, Any]) -> Trial:
