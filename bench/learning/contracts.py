@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -36,6 +36,14 @@ class Rebuilds(Protocol):
         """(b, 1, d, h, w) → the same shape."""
 
 
+class Guess(NamedTuple):
+    """Pseudo-labels of some volumes; each (b,)."""
+
+    indices: Tensor  # places of the volumes in the training part
+    labels: Tensor
+    used: Tensor  # bool
+
+
 @dataclass(frozen=True)
 class Batch:
     """What a loss sees: some volumes, their labels, and the stream that its random draws must come from.
@@ -47,8 +55,9 @@ class Batch:
     labels: Tensor  # (b,), UNLABELLED where hidden
     generator: torch.Generator  # on the volumes' device
     progress: float = 0.0  # of the training, from 0 to 1
-    indices: Tensor | None = None  # (b,), places of the volumes in the training data
+    indices: Tensor | None = None  # (b,), places of the volumes in the training part
     views: Views | None = None  # None in validation
+    guesses: list[Guess] = field(default_factory=list)  # what `guess` was told
 
     @cached_property
     def volumes(self) -> Tensor:
@@ -70,6 +79,14 @@ class Batch:
     def unlabelled(self) -> Batch:
         """The volumes without a label alone."""
         return self._only(self.labels == UNLABELLED)
+
+    def guess(self, labels: Tensor, used: Tensor) -> None:
+        """Say which labels (b,) the method takes these volumes to have, and which of them it used (b,), bool.
+
+        They are compared with the truth once the training has ended, and shown beside the scores.
+        """
+        if self.indices is not None:
+            self.guesses.append(Guess(self.indices, labels.detach(), used.detach()))
 
     def _only(self, which: Tensor) -> Batch:
         indices = None if self.indices is None else self.indices[which.to(self.indices.device)]

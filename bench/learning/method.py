@@ -39,9 +39,16 @@ class Method(ABC):
     def loss(self, network: Any, batch: Batch) -> Tensor:
         """The scalar that training minimises, of a batch; hidden labels are UNLABELLED."""
 
+    def after_step(self, network: Any, progress: float) -> None:  # noqa: B027
+        """What else moves once the optimiser has moved the weights: a moving average of them, a threshold.
+
+        progress: of the training, from 0 to 1. Everything that is kept from step to step is a buffer of the network.
+        """
+
     def fit(self, data: TrainingData, trainer: Trainer) -> nn.Module:
-        """Train on `data` and return the network that validation chose."""
-        return trainer.start(trainer.initialise(self.build(trainer.backbone)), self.loss, data).finish().best()
+        """Train on `data` and return the network with the weights that are kept."""
+        network = trainer.initialise(self.build(trainer.backbone))
+        return trainer.start(network, self.loss, data, after_step=self.after_step).finish().best()
 
     def restore(self, backbone: Backbone, weights: dict[str, Tensor]) -> nn.Module:
         """The network that `fit` returned, from its weights; for a method whose `fit` returns what `build` makes."""

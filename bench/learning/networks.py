@@ -6,6 +6,8 @@ Equal in value to the plain form (the tests hold it to that), with the fast laye
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import cast
 
@@ -157,6 +159,20 @@ def set_keras_batch_norm(network: nn.Module) -> None:
     for module in network.modules():
         if isinstance(module, nn.BatchNorm1d):
             module.momentum, module.eps = 0.01, 1e-3  # Keras' momentum 0.99 is PyTorch's 0.01
+
+
+@contextmanager
+def statistics_kept(network: nn.Module) -> Iterator[None]:
+    """Let volumes pass that do not move the running statistics of BatchNorm, as strong and mixed views must not."""
+    layers = [module for module in network.modules() if isinstance(module, nn.BatchNorm1d)]
+    known = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.momentum = 0.0
+    try:
+        yield
+    finally:
+        for layer, momentum in zip(layers, known):
+            layer.momentum = momentum
 
 
 class ClassifierNetwork(nn.Module):

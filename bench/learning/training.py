@@ -22,7 +22,7 @@ from bench.base.code import code_digest
 from bench.base.files import digest, write_atomically
 from bench.base.seeds import derive, seed_globally, torch_generator
 from bench.learning.checkpoint import Checkpoints, State, global_randomness, set_global_randomness
-from bench.learning.contracts import Batch, Classifies, TrainingData, Weights, in_batches
+from bench.learning.contracts import Batch, Classifies, Guess, TrainingData, Weights, in_batches
 from bench.learning.networks import Backbone, initialise
 from bench.learning.protocol import Budget, Protocol
 from bench.learning.rehearsal import Rehearsal
@@ -38,6 +38,7 @@ NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
 
 Loss = Callable[[NetworkT, Batch], Tensor]
+AfterStep = Callable[[NetworkT, float], None]
 
 
 @dataclass
@@ -57,6 +58,7 @@ class Trainer:
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
     rehearsal: Rehearsal | None = None  # time two steps of each stage instead of training it
     tally: Tally = field(default_factory=Tally)
+    guesses: list[Guess] = field(default_factory=list)  # since the last validation
 
     @property
     def steps_per_epoch(self) -> int:
@@ -83,8 +85,12 @@ class Trainer:
         fraction: float = 1.0,
         epochs: int | None = None,
         learning_rate: float | None = None,
+        after_step: AfterStep[NetworkT] | None = None,
     ) -> Run[NetworkT]:
-        """A training of `network` on `data`, not yet begun, for `fraction` of the trial's budget."""
+        """A training of `network` on `data`, not yet begun, for `fraction` of the trial's budget.
+
+        after_step: called with the network and the progress of the training, from 0 to 1, once its weights have moved.
+        """
         run = Run(
             self,
             network,
@@ -92,6 +98,7 @@ class Trainer:
             name,
             fraction * (epochs if epochs is not None else self.budget.epochs),
             learning_rate if learning_rate is not None else self.protocol.learning_rate,
+            after_step,
         )
         run.train_on(data)
         return run
@@ -145,6 +152,7 @@ class Run(Generic[NetworkT]):
         name: str,
         epochs: float,
         learning_rate: float,
+        after_step: AfterStep[NetworkT] | None = None,
     ) -> None:
         self.trainer = trainer
         self.stage = name
@@ -152,6 +160,7 @@ class Run(Generic[NetworkT]):
         trainer.tally.runs += 1
         self.network = network
         self.loss = loss
+        self.after_step = after_step
         self.epochs = epochs
         self.epochs_done = 0.0
         self.steps_done = 0
@@ -175,7 +184,8 @@ class Run(Generic[NetworkT]):
     def fork(self, name: str, fraction: float) -> Run[NetworkT]:
         """A copy that trains on by itself for `share` of the trial's budget, with random numbers of its own."""
         epochs = fraction * self.trainer.budget.epochs
-        twin = Run(self.trainer, copy.deepcopy(self.network), self.loss, name, epochs, self.learning_rate)
+        network = copy.deepcopy(self.network)
+        twin = Run(self.trainer, network, self.loss, name, epochs, self.learning_rate, self.after_step)
         twin.optimizer.load_state_dict(copy.deepcopy(self.optimizer.state_dict()))
         twin.best_loss, twin.best_weights, twin.average = self.best_loss, self.best_weights, dict(self.average)
         twin.train_on(self.data)
@@ -205,6 +215,7 @@ class Run(Generic[NetworkT]):
             checkpoints.note(f"{self.name}: goes on from step {self.steps_done}")
             return True
         began = time.perf_counter()
+        self.trainer.guesses.clear()
         batches = self._batches(end)
         losses = []
         for indices, following in zip(batches, [*batches[1:], None]):
@@ -253,9 +264,14 @@ class Run(Generic[NetworkT]):
         volumes, labels = self.data.volumes[indices], self.data.labels[indices.to(self.data.labels.device)]
         self.network.train()
         self.optimizer.zero_grad()
-        loss = self.loss(self.network, Batch(volumes, labels, self.noise, self.progress, indices, self.trainer.views))
+        places, trainer = self.data.volumes.index[indices], self.trainer
+        batch = Batch(volumes, labels, self.noise, self.progress, places, trainer.views, trainer.guesses)
+        loss = self.loss(self.network, batch)
         loss.backward()
         self.optimizer.step()
+        if self.after_step is not None:
+            with torch.no_grad():
+                self.after_step(self.network, self.progress)
         self._average()
         self.trainer.tally.steps += 1
         self.trainer.tally.volumes_seen += len(indices)
