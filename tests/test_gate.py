@@ -85,7 +85,7 @@ def test_runs_that_do_not_match_cannot_be_compared() -> None:
 def test_the_same_trial_on_two_data_sets_of_a_name_is_refused() -> None:
     both = pd.concat([_rows(), _rows(1).assign(data="y")], ignore_index=True)
     for new, baseline in ((both, _rows()), (_rows(), both)):
-        with pytest.raises(BenchError, match=r"fair supervised 5 % seed 0, d 8³ is there with several volumes"):
+        with pytest.raises(BenchError, match=r"fair turns supervised 5 % seed 0, d 8³ is there with several volumes"):
             gate.compare(new, baseline)
 
 

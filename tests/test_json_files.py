@@ -87,7 +87,26 @@ def test_a_record_has_its_properties_and_no_others() -> None:
 def test_the_schema_of_requests_has_what_a_run_keeps() -> None:
     assert set(REQUESTS["items"]["properties"]) == set(REQUEST)
     full = Request(
-        "o", "folder", "d", "m2", "5", 1, "quick", "fair", 1, ("a.b=1",), "cpu", "ray", 1, 0.5, None, True, 1.5
+        "o",
+        "folder",
+        "d",
+        "m2",
+        "5",
+        1,
+        "quick",
+        "fair",
+        "turns",
+        "last",
+        4,
+        1,
+        ("a.b=1",),
+        "cpu",
+        "ray",
+        1,
+        0.5,
+        None,
+        True,
+        1.5,
     )
     for request in (REQUEST, full.kept("paper")):
         assert json_files.misfit(json.loads(json.dumps([request])), REQUESTS) == ""

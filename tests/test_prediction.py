@@ -220,7 +220,7 @@ def _named_again(bench: Bench, runs: Path, boxes: Path, voxels: np.ndarray, size
     return out
 
 
-RUN = ["--methods", "supervised", "--fractions", 60, "--seeds", 1, "--epochs", 12, "--backend", "serial"]
+RUN = ["--methods", "supervised", "--fractions", 60, "--seeds", 1, "--epochs", 10, "--backend", "serial"]
 
 
 @pytest.mark.parametrize("grey_scale", ["each box", "as read"])

@@ -116,7 +116,7 @@ def test_a_trial_that_is_done_has_its_scores_and_its_test_set(
 def test_a_trial_has_one_row(rows: pd.DataFrame, tmp_path: Path) -> None:
     rows["labelled_percent"] = None
     (tmp_path / "rows.csv").write_text(as_csv(pd.concat([rows, rows.iloc[:1].assign(accuracy=0.9)])), encoding="utf-8")
-    with pytest.raises(BenchError, match=r"row 5: is the trial of .*row 2 again \(fair supervised seed 0\)"):
+    with pytest.raises(BenchError, match=r"row 5: is the trial of .*row 2 again \(fair turns supervised seed 0\)"):
         read_rows(tmp_path / "rows.csv")
 
 

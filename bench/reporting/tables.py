@@ -192,7 +192,11 @@ def _notes(rows: pd.DataFrame, score: str) -> list[str]:
         text += "; ± is the half-width of the 95 % t interval over seeds (ddof = 1)" if seeds > 1 else "; no interval"
         text += f"; weights kept: {SELECTIONS[str(of['select'])]}"
         if of["select"] == "best":
-            text += " (the method's own)" if protocol.selects_by_own_loss else " (cross-entropy; autoencoder: its own)"
+            text += (
+                " (the method's own)"
+                if protocol.selects_by_own_loss
+                else " (cross-entropy; without labels the method's own)"
+            )
         n_test = group["n_test"].dropna()
         if score == "accuracy" and len(n_test):
             points = 100 * precision(int(n_test.iloc[0]))
