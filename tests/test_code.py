@@ -119,7 +119,9 @@ def test_a_method_s_own_package_counts(tmp_path: Path, monkeypatch: pytest.Monke
     before = ask()
     (package / "parts.py").write_text("A = 1  # the same\n")
     assert ask() == before
-    for name, text in (("parts.py", "A = 2\n"), ("more.py", "x = 2\n")):
+    (package / "hidden.py").write_text("B = 1\n")
+    before = ask()
+    for name, text in (("parts.py", "A = 2\n"), ("more.py", "x = 2\n"), ("hidden.py", "B = 2\n")):
         (package / name).write_text(text)
         assert ask() != before
         before = ask()

@@ -84,6 +84,8 @@ def _rows(accuracies: dict[str, list[float | None]]) -> pd.DataFrame:
                 "seed": seed,
                 "accuracy": accuracy,
                 "mse": None,
+                "n_train": 80,
+                "optimiser_steps": 10,
             }
             row |= dict.fromkeys(
                 ["balanced_accuracy", "macro_f1", "nll", "ece", "ece_calibrated", "training_seconds"], 0.5
@@ -98,6 +100,17 @@ def test_a_failed_seed_leaves_the_cell_unranked_and_says_so() -> None:
     assert table.loc["c", "rank"] == 2
     assert pd.isna(table.loc["b", "rank"])
     assert table.loc["b", ["seeds", "seeds_planned", "complete"]].tolist() == [2, 3, False]
+
+
+def test_more_steps_than_the_protocol_gives_are_not_ranked() -> None:
+    rows = _rows({"a": [0.5, 0.7], "long": [0.9, 0.9]})
+    rows.loc[rows["variant"] == "long", "optimiser_steps"] = [10, 50]
+    table = cells(rows).set_index("variant")
+    assert table["unequal"].to_dict() == {"a": False, "long": True}
+    assert table.loc["a", "rank"] == 1
+    assert pd.isna(table.loc["long", "rank"])
+    rows["protocol"] = "paper"  # there, epochs are over what each method trains on
+    assert cells(rows)["rank"].notna().all()
 
 
 def test_means_that_differ_by_rounding_alone_share_a_rank() -> None:

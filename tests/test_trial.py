@@ -8,18 +8,22 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench import registry
 from bench.data.subtomograms import Subtomograms
 from bench.learning import training
-from bench.learning.contracts import TrainingData
+from bench.learning.contracts import Batch, TrainingData
 from bench.learning.feed import Feed
+from bench.learning.method import Classifier
+from bench.learning.networks import AutoencodingNetwork
 from bench.learning.protocol import Budget
 from bench.learning.training import Trainer
-from bench.trials.prepare import split_of
+from bench.methods.autoencoding import Autoencoding
+from bench.trials.prepare import prepare, split_of
 from bench.trials.run import run
 from bench.trials.trial import Result, Runtime, Scores, Trial
 
@@ -174,3 +178,86 @@ def test_the_deterministic_option_changes_nothing_on_a_cpu(
         assert run(ours, tiny_folder, strict).scores == run(ours, tiny_folder, runtime).scores
     finally:
         torch.use_deterministic_algorithms(False)
+
+
+class _OwnLoop(Classifier):
+    """Trains as it likes, and hands back what it likes."""
+
+    title = "Own loop"
+    steps = 7
+    renamed = False
+
+    def fit(self, data: TrainingData, trainer: Trainer) -> nn.Module:
+        network = trainer.initialise(self.build(trainer.backbone))
+        optimizer = torch.optim.SGD(network.parameters(), 0.01)
+        known = data.labelled()
+        network.train()
+        for _ in range(self.steps):
+            optimizer.zero_grad()
+            batch = Batch(known.volumes[torch.arange(8)], known.labels[:8], torch.Generator())
+            self.loss(network, batch).backward()
+            optimizer.step()
+        if self.renamed:
+            network.other = nn.Linear(1, 1)  # not what build() makes
+        return network  # in training mode
+
+
+@pytest.fixture
+def own_loop(monkeypatch: pytest.MonkeyPatch) -> type[_OwnLoop]:
+    kind = type("Fresh", (_OwnLoop,), {})
+    method = registry.method
+    monkeypatch.setattr(
+        registry, "method", lambda name, settings=None: kind() if name == "own" else method(name, settings)
+    )
+    return kind
+
+
+def test_steps_of_a_loop_of_the_method_s_own_are_counted(
+    own_loop: type[_OwnLoop], make_trial: MakeTrial, runtime: Runtime, tiny_folder: Path
+) -> None:
+    result = run(replace(make_trial(), method="own"), tiny_folder, runtime)
+    assert result.status == "done", result.traceback
+    assert result.costs.optimiser_steps == own_loop.steps
+
+
+def test_a_network_is_scored_as_for_evaluation(
+    own_loop: type[_OwnLoop], make_trial: MakeTrial, runtime: Runtime, tiny_folder: Path
+) -> None:
+    """BatchNorm in training mode would make a volume's score depend on its neighbours."""
+    trained = run(replace(make_trial(), method="own"), tiny_folder, runtime)
+    prepared = prepare(make_trial(), tiny_folder, runtime)
+    network = Classifier.restore(own_loop(), prepared.trainer.backbone, trained.weights or {}).eval()
+    with torch.inference_mode():
+        logits = torch.cat([network.logits(prepared.test[one]) for one in torch.arange(len(prepared.test)).split(1)])
+    right = logits.argmax(1).numpy() == prepared.subtomograms.labels[prepared.split.test]
+    assert trained.scores.accuracy == pytest.approx(right.mean())
+
+
+def test_what_fit_returns_must_be_what_restore_takes(
+    own_loop: type[_OwnLoop], make_trial: MakeTrial, runtime: Runtime, tiny_folder: Path
+) -> None:
+    own_loop.renamed = True
+    result = run(replace(make_trial(), method="own"), tiny_folder, runtime)
+    assert result.status == "failed"
+    assert "fit returned a network whose weights restore() does not take" in result.error
+
+
+def test_pseudo_labels_are_compared_with_the_truth(
+    make_trial: MakeTrial, runtime: Runtime, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A method that guesses class 2 for everything and uses it where a coin says so is right once in eight times."""
+    loss = Autoencoding.loss
+
+    def guessing(self: Autoencoding, network: AutoencodingNetwork, batch: Batch) -> Tensor:
+        hidden = batch.unlabelled()
+        hidden.guess(torch.full_like(hidden.labels, 2), hidden.indices % 2 == 0)  # type: ignore[operator]
+        return loss(self, network, batch)
+
+    monkeypatch.setattr(Autoencoding, "loss", guessing)
+    result = run(make_trial("autoencoding"), tiny_folder, runtime)
+    assert result.guesses is not None
+    assert result.guesses.used == pytest.approx(0.5, abs=0.25)
+    split = split_of(make_trial("autoencoding"), Subtomograms.open(tiny_folder))
+    labels = Subtomograms.open(tiny_folder).labels[split.train]
+    possible = np.flatnonzero(np.isin(split.train, split.labelled, invert=True) & (np.arange(len(labels)) % 2 == 0))
+    assert result.guesses.accuracy == pytest.approx((labels[possible] == 2).mean(), abs=0.15)

@@ -8,6 +8,8 @@ import hashlib
 import importlib.util
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from bench.base.files import digest
@@ -19,11 +21,12 @@ _MARK = "MOVES_NO_NUMBER"  # a module that defines this name as True is no part 
 def code_digest(*modules: str) -> str:
     """Hash of these modules and of all that they import from their own packages and from this one.
 
-    Comments, docstrings, titles, help texts and layout do not count. Modules that set MOVES_NO_NUMBER do not count
-    either, nor what they import: progress, errors, caches and checkpoints change no result.
+    Of another package all modules count: what it imports, and how, is its own affair. Comments, docstrings, titles,
+    help texts and layout do not count. Modules that set MOVES_NO_NUMBER do not count either, nor what they import:
+    progress, errors, caches and checkpoints change no result.
     """
     packages = {"bench", *(name.partition(".")[0] for name in modules)}
-    seen: dict[str, str] = {}
+    seen = {str(path): content for package in packages - {"bench"} for path, content in _files_of(package)}
     waiting = list(modules)
     while waiting:
         name = waiting.pop()
@@ -37,6 +40,17 @@ def code_digest(*modules: str) -> str:
     return digest(seen)
 
 
+def _files_of(package: str) -> Iterator[tuple[Path, str]]:
+    """Every module of a package as a path below it, with the hash of its code; none is imported for that."""
+    spec = importlib.util.find_spec(package)
+    for place in (spec.submodule_search_locations or []) if spec is not None else []:
+        for path in sorted(Path(place).rglob("*.py")):
+            content = path.read_bytes()
+            with suppress(SyntaxError, ValueError):  # a file that nobody can import
+                content = _code(ast.parse(content)).encode()
+            yield path.relative_to(place), hashlib.sha256(content).hexdigest()
+
+
 @functools.cache
 def _read(name: str) -> tuple[str, tuple[tuple[str, str], ...], bool]:
     """A module's code without comments and docstrings, its imports as (module, name), and whether it is marked."""
@@ -48,7 +62,12 @@ def _read(name: str) -> tuple[str, tuple[tuple[str, str], ...], bool]:
     package = name if spec.submodule_search_locations is not None else name.rpartition(".")[0]
     imports = tuple(_imports(tree, package))
     marked = any(isinstance(node, ast.Assign) and ast.unparse(node) == f"{_MARK} = True" for node in tree.body)
-    return ast.unparse(_WithoutWords().visit(tree)), imports, marked
+    return _code(tree), imports, marked
+
+
+def _code(tree: ast.Module) -> str:
+    """What it does, without the words."""
+    return ast.unparse(_WithoutWords().visit(tree))
 
 
 class _WithoutWords(ast.NodeTransformer):

@@ -1,8 +1,8 @@
-"""How long a trial will take: its trainings are timed for two steps each instead of done."""
+"""Around a method's training: what else than the loop trains, and how long a trial will take."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -14,23 +14,23 @@ class OwnLoopError(BaseException):
     """The method steps an optimiser of its own; no Exception, so that its loop cannot catch it and go on."""
 
 
+@contextmanager
+def watched(optimizers: list[torch.optim.Optimizer], on_step: Callable[[], None]) -> Iterator[None]:
+    """Call `on_step` before each step of an optimiser that is not among these: one of a loop of the method's own."""
+
+    def notice(optimizer: torch.optim.Optimizer, *_: object) -> None:
+        if not any(optimizer is known for known in optimizers):
+            on_step()
+
+    hook = register_optimizer_step_pre_hook(notice)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
 @dataclass
 class Rehearsal:
     """Trainings timed instead of done: two steps and a validation of each."""
 
     shared_seconds: dict[str, float] = field(default_factory=dict)  # of what trials share, by its name
-    optimizers: list[torch.optim.Optimizer] = field(default_factory=list)  # of the trainings that were started
-
-    @contextmanager
-    def only_its_own(self) -> Iterator[None]:
-        """Raise OwnLoopError where something else trains: nobody knows how long that goes on."""
-
-        def refuse(optimizer: torch.optim.Optimizer, *_: object) -> None:
-            if not any(optimizer is known for known in self.optimizers):
-                raise OwnLoopError
-
-        hook = register_optimizer_step_pre_hook(refuse)
-        try:
-            yield
-        finally:
-            hook.remove()

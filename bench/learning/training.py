@@ -59,6 +59,7 @@ class Trainer:
     rehearsal: Rehearsal | None = None  # time two steps of each stage instead of training it
     tally: Tally = field(default_factory=Tally)
     guesses: list[Guess] = field(default_factory=list)  # since the last validation
+    optimizers: list[torch.optim.Optimizer] = field(default_factory=list)  # of the trainings that were started
 
     @property
     def steps_per_epoch(self) -> int:
@@ -166,8 +167,7 @@ class Run(Generic[NetworkT]):
         self.steps_done = 0
         self.learning_rate = learning_rate
         self.optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate, betas=(0.9, 0.99), fused=True)
-        if trainer.rehearsal is not None:
-            trainer.rehearsal.optimizers.append(self.optimizer)
+        trainer.optimizers.append(self.optimizer)
         self.order = torch_generator(trainer.seed, "order", name)  # which volumes
         self.noise = torch.Generator(trainer.device).manual_seed(derive(trainer.seed, "noise", name))
         self.best_loss = math.inf

@@ -11,6 +11,7 @@ from scipy import stats
 
 from bench.base.arrays import Float64Array
 from bench.base.seeds import numpy_generator
+from bench.learning.protocol import PROTOCOLS
 from bench.trials.rows import CELL, COMPARISON, SCORES
 
 CONFIDENCE = 0.95
@@ -56,10 +57,18 @@ def precision(n_test: int, fraction: float = 0.5) -> float:
     return 1.959964 * math.sqrt(fraction * (1 - fraction) / n_test)
 
 
+def unequal(rows: pd.DataFrame) -> pd.Series:
+    """Whether a trial took more optimiser steps than its protocol gives to all; a stage or two may round up."""
+    equal = rows["protocol"].isin([name for name, protocol in PROTOCOLS.items() if protocol.equal_steps])
+    allowed = rows["epochs"] * np.ceil(rows["n_train"].astype(float) / rows["batch_size"])
+    return equal & (rows["optimiser_steps"].astype(float) > 1.01 * allowed + 2)
+
+
 def cells(rows: pd.DataFrame) -> pd.DataFrame:
     """One line a cell (method × label fraction on equal terms): mean and interval of the accuracy, means of the rest.
 
-    Cells with a failed or missing seed are kept, marked incomplete, averaged over the seeds there are, and not ranked.
+    Cells with a failed or missing seed are kept, marked incomplete, averaged over the seeds there are, and not ranked;
+    those of a method that took more than its share of steps are marked unequal, and not ranked either.
     """
     lines = []
     for cell, group in rows.groupby(CELL, sort=False, dropna=False):
@@ -68,7 +77,7 @@ def cells(rows: pd.DataFrame) -> pd.DataFrame:
         mse = t_interval(done["mse"].dropna().to_numpy(dtype=float))
         line = dict(zip(CELL, cell))
         line |= {name: group[name].iloc[0] for name in ("method", "method_title")}
-        line |= {"seeds": len(done), "seeds_planned": len(group)}
+        line |= {"seeds": len(done), "seeds_planned": len(group), "unequal": bool(unequal(done).any())}
         line |= {"accuracy": accuracy.mean, "accuracy_low": accuracy.low, "accuracy_high": accuracy.high}
         line |= {"mse": mse.mean, "mse_low": mse.low, "mse_high": mse.high}
         for name in [s for s in SCORES if s not in ("accuracy", "mse")] + ["training_seconds", "peak_memory_mib"]:
@@ -76,7 +85,7 @@ def cells(rows: pd.DataFrame) -> pd.DataFrame:
         lines.append(line)
     table = pd.DataFrame(lines)
     table["complete"] = table["seeds"] == table["seeds_planned"]
-    ranked = table[table["complete"] & table["accuracy"].notna()]
+    ranked = table[table["complete"] & ~table["unequal"] & table["accuracy"].notna()]
     table["rank"] = ranked.groupby([*COMPARISON, "labelled_percent"])["accuracy"].transform(ranks)
     table["rank"] = table["rank"].astype("Int64")
     return table

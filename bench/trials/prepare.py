@@ -19,14 +19,14 @@ from bench.base.seeds import derive, seed_globally
 from bench.data.split import Split, make_split
 from bench.data.subtomograms import Subtomograms
 from bench.learning.checkpoint import Checkpoints
-from bench.learning.contracts import TrainingData
+from bench.learning.contracts import Guess, TrainingData
 from bench.learning.feed import Feed
 from bench.learning.networks import Backbone
 from bench.learning.protocol import PROTOCOLS
 from bench.learning.rehearsal import Rehearsal
 from bench.learning.training import Trainer
 from bench.learning.views import Views
-from bench.trials.trial import Runtime, Trial
+from bench.trials.trial import Guesses, Runtime, Trial
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,18 @@ def split_of(trial: Trial, subtomograms: Subtomograms) -> Split:
         subtomograms.tomogram_ids,
         subtomograms.class_names,
     )
+
+
+def guessed(prepared: Prepared) -> Guesses | None:
+    """How good the pseudo-labels since the last validation were; None for a method without."""
+    given = prepared.trainer.guesses
+    if not given:
+        return None
+    places, guesses, used = (torch.cat([getattr(guess, name).cpu() for guess in given]) for name in Guess._fields)
+    truth = torch.from_numpy(prepared.subtomograms.labels[prepared.split.train])[places]
+    known = used & (truth != UNLABELLED)
+    right = (guesses == truth)[known].double().mean() if known.any() else None
+    return Guesses(float(used.double().mean()), None if right is None else float(right))
 
 
 def prepare(

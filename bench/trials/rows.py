@@ -139,13 +139,33 @@ COLUMNS = (
         AMOUNT,
     ),
     Column(
+        "pseudo_labels_used",
+        "part of the pseudo-labels that the method used, at the end of the training; empty for one without any",
+        lambda record: getattr(record.result.guesses, "used", None),
+        SHARE,
+    ),
+    Column(
+        "pseudo_label_accuracy",
+        "of those used; the method never sees this",
+        lambda record: getattr(record.result.guesses, "accuracy", None),
+        SHARE,
+    ),
+    Column(
         "training_seconds",
         "seconds of optimisation and validation, with the trial's part of a shared autoencoder",
         _of_costs("training_seconds"),
         AMOUNT,
     ),
     Column("seconds", "seconds of the whole trial", _of_costs("seconds"), AMOUNT),
-    Column("optimiser_steps", "optimiser steps of training", _of_costs("optimiser_steps"), COUNT),
+    Column(
+        "optimiser_steps",
+        "optimiser steps of training, in a loop of the method's own too",
+        _of_costs("optimiser_steps"),
+        COUNT,
+    ),
+    Column(
+        "volumes_seen", "volumes in the batches of all steps of the training loop", _of_costs("volumes_seen"), COUNT
+    ),
     Column("volumes_per_second", "of training", _of_costs("volumes_per_second"), AMOUNT),
     Column(
         "peak_memory_mib",
@@ -171,7 +191,15 @@ COMPARISON = [*TERMS, "data"]  # rows that agree here are on equal terms: the sa
 CELL = [*COMPARISON, "variant", "labelled_percent"]  # and these are one cell: its seeds
 SCORES = ["accuracy", "balanced_accuracy", "macro_f1", "nll", "ece", "ece_calibrated", "mse"]
 NEEDED = [*CELL, "seed", "status", "split", "n_test", *SCORES]  # of rows that are read back
-COSTS = ["training_seconds", "seconds", "optimiser_steps", "volumes_per_second", "peak_memory_mib", "attempts"]
+COSTS = [
+    "training_seconds",
+    "seconds",
+    "optimiser_steps",
+    "volumes_seen",
+    "volumes_per_second",
+    "peak_memory_mib",
+    "attempts",
+]
 
 
 def as_rows(records: Sequence[Record], where: Callable[[str], object] = str) -> pd.DataFrame:

@@ -17,11 +17,12 @@ from bench.base.code import code_digest
 from bench.base.machine import peak_in_mebibytes, start_peak
 from bench.learning.checkpoint import Checkpoints
 from bench.learning.contracts import Weights
-from bench.learning.networks import set_keras_batch_norm
-from bench.learning.rehearsal import OwnLoopError, Rehearsal
+from bench.learning.method import Method
+from bench.learning.networks import Backbone, set_keras_batch_norm
+from bench.learning.rehearsal import OwnLoopError, Rehearsal, watched
 from bench.trials import prepare as preparing
 from bench.trials import scoring
-from bench.trials.prepare import Prepared, prepare, set_up
+from bench.trials.prepare import Prepared, guessed, prepare, set_up
 from bench.trials.trial import Counts, Result, Runtime, Status, Trial
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -53,14 +54,23 @@ def run(trial: Trial, data_folder: Path, runtime: Runtime, checkpoints: Checkpoi
 
     def train_and_score() -> Result:
         prepared = prepare(trial, data_folder, runtime, checkpoints)
-        network = registry.method(trial.method, dict(trial.settings)).fit(prepared.data, prepared.trainer)
+        method, tally = registry.method(trial.method, dict(trial.settings)), prepared.trainer.tally
+
+        def count() -> None:
+            tally.steps += 1
+
+        with watched(prepared.trainer.optimizers, count):
+            network = method.fit(prepared.data, prepared.trainer)
         tally = prepared.trainer.tally
         result = Result(Status.DONE, counts=_counts(prepared), class_names=prepared.subtomograms.class_names)
         result.history = tally.history
         result.costs.training_seconds, result.costs.optimiser_steps = tally.seconds, tally.steps
+        result.costs.volumes_seen = tally.volumes_seen
         result.costs.volumes_per_second = tally.volumes_seen / tally.seconds if tally.seconds else 0.0
         scoring.score(result, network, prepared)
         result.weights = {k: v.detach().cpu().clone() for k, v in network.state_dict().items()}
+        _check_restored(method, prepared.trainer.backbone, result.weights)
+        result.guesses = guessed(prepared)
         return result
 
     return _measured(runtime, train_and_score)
@@ -96,12 +106,28 @@ def rehearse(trial: Trial, data_folder: Path, runtime: Runtime) -> Estimate | No
     rehearsal = Rehearsal()
     with threadpool_limits(runtime.threads):
         prepared = prepare(trial, data_folder, runtime, rehearsal=rehearsal)
+
+        def refuse() -> None:
+            raise OwnLoopError  # nobody knows how long that goes on
+
         try:
-            with rehearsal.only_its_own():
+            with watched(prepared.trainer.optimizers, refuse):
                 registry.method(trial.method, dict(trial.settings)).fit(prepared.data, prepared.trainer)
         except OwnLoopError:
             return None
     return Estimate(prepared.trainer.tally.seconds, rehearsal.shared_seconds)
+
+
+def _check_restored(method: Method, backbone: Backbone, weights: Weights) -> None:
+    """Raise TypeError where what `fit` returned cannot be made again from its weights."""
+    try:
+        method.restore(backbone, weights)
+    except Exception as error:  # anybody's code
+        reason = str(error).partition("\n")[0]
+        raise TypeError(
+            f"fit returned a network whose weights restore() does not take ({reason}); return what build() makes, "
+            "or write restore() to match"
+        ) from error
 
 
 def _measured(runtime: Runtime, work: Callable[[], Result]) -> Result:

@@ -112,6 +112,7 @@ RESULT = record(
         history=listing({"type": "array"}),
         class_names=listing(TEXT),
         fitted=or_null(_FITTED),
+        guesses=or_null(record(used=NUMBER, accuracy=NUMBER_OR_NULL)),
         scored_by=TEXT,
     ),
     files=_TEXTS,

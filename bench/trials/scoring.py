@@ -23,6 +23,7 @@ def score(result: Result, network: nn.Module, prepared: Prepared) -> None:
     """
     if not isinstance(network, Classifies | Rebuilds):
         raise TypeError("the trained network has neither logits(volumes) nor reconstruct(volumes)")
+    network.eval()
     result.fitted = _fitted(network, prepared)
     labels = prepared.subtomograms.labels[prepared.split.test]
     logits, errors = [], []

@@ -111,6 +111,14 @@ class Scores:
     mse: float | None = None
 
 
+@dataclass(frozen=True)
+class Guesses:
+    """The pseudo-labels of a training's last part, against the truth that the method never saw."""
+
+    used: float  # share of those that the method made
+    accuracy: float | None  # of those used; None where it used none
+
+
 @dataclass
 class Costs:
     """Time, steps and memory."""
@@ -118,6 +126,7 @@ class Costs:
     training_seconds: float | None = None
     seconds: float | None = None
     optimiser_steps: int | None = None
+    volumes_seen: int | None = None
     volumes_per_second: float | None = None
     peak_memory_mib: float | None = None
     attempts: int | None = None
@@ -152,6 +161,7 @@ class Result:
     history: list[ValidationPoint] = field(default_factory=list)
     class_names: tuple[str, ...] = ()
     fitted: Fitted | None = None
+    guesses: Guesses | None = None  # None for a method without pseudo-labels
     scored_by: str = ""  # hash of the code that scored it
     reconstructions: FloatArray | None = None  # (classes, 2, d, h, w): original, rebuilt; in training-part units
     weights: Weights | None = None  # of the network that validation chose
@@ -200,6 +210,7 @@ class Record:
                 "history": [_point(*point) for point in found["history"]],
                 "class_names": tuple(found["class_names"]),
                 "fitted": None if found["fitted"] is None else Fitted(**found["fitted"]),
+                "guesses": None if found["guesses"] is None else Guesses(**found["guesses"]),
             }
         )
         about = {name: record[name] for name in ("files", "device", "host", "finished", "versions")}
