@@ -8,15 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_methods import _data, _trainer
 from torch import Tensor
 
 from bench import registry
 from bench.base.seeds import seed_globally
 from bench.learning.checkpoint import Checkpoints, State, global_randomness, set_global_randomness
 from bench.learning.feed import Feed
-from bench.learning.protocol import PROTOCOLS
 from bench.learning.training import Trainer
+from bench.testing import tiny_data, tiny_trainer
 
 
 class Cut(BaseException):
@@ -36,32 +35,10 @@ class Failing(Checkpoints):
 
 
 def _trained(method: str, trainer: Trainer) -> tuple[dict[str, Tensor], list[object]]:
-    made, data = registry.method(method), _data()
+    made, data = registry.method(method), tiny_data()
     network = made.fit(data if made.needs_labels else data.without_labels(), trainer)
     tally = trainer.tally
     return network.state_dict(), [tally.steps, tally.volumes_seen, tally.history]
-
-
-@pytest.mark.parametrize("protocol", PROTOCOLS)
-@pytest.mark.parametrize("method", list(registry.entries(registry.METHODS)))
-def test_cut_after_each_checkpoint_the_weights_are_the_same_bits(method: str, protocol: str, tmp_path: Path) -> None:
-    """The contract of a method: what it keeps from one check to the next is in its network."""
-    whole = _trained(method, _trainer(tmp_path / "whole", protocol, epochs=2))
-    cuts = 0
-    while True:
-        trainer = _trainer(tmp_path / "cut", protocol, epochs=2)
-        trainer.checkpoints = Failing(tmp_path / "checkpoint", 0)
-        Failing.left = 1 if cuts < 12 else 0  # M2's stack has sixty epochs
-        torch.rand(cuts)  # the new process stands elsewhere in its global stream
-        try:
-            resumed = _trained(method, trainer)
-        except Cut:
-            cuts += 1
-            continue
-        break
-    assert cuts >= 2
-    assert resumed[1] == whole[1]
-    assert all(torch.equal(resumed[0][key], whole[0][key]) for key in whole[0])
 
 
 def _kept(folder: Path, *values: int) -> list[Path]:
@@ -114,21 +91,21 @@ def test_one_of_another_copy_of_the_volumes_is_passed_over(tmp_path: Path) -> No
     """On a GPU with room the rows are those of the copy there; without, of the whole file."""
     from bench.learning.contracts import TrainingData
 
-    cut = _trainer(tmp_path / "a", epochs=2)
+    cut = tiny_trainer(tmp_path / "a", epochs=2)
     cut.checkpoints = Failing(tmp_path / "checkpoint", 0)
     Failing.left = 2
     with pytest.raises(Cut):
         _trained("supervised", cut)
-    larger = _trainer(tmp_path / "b", epochs=2)
+    larger = tiny_trainer(tmp_path / "b", epochs=2)
     larger.checkpoints = Checkpoints(tmp_path / "checkpoint", 0)
-    data = _data()
+    data = tiny_data()
     rows = torch.cat([data.volumes[torch.arange(48)][:, 0]] * 2)
     twice = TrainingData(
         Feed(rows).only(torch.arange(48, 96)), data.labels, data.validation_volumes, data.validation_labels
     )
     method = registry.method("supervised")
     resumed = method.fit(twice, larger).state_dict()
-    whole = method.fit(data, _trainer(tmp_path / "c", epochs=2)).state_dict()
+    whole = method.fit(data, tiny_trainer(tmp_path / "c", epochs=2)).state_dict()
     assert all(torch.equal(resumed[key], whole[key]) for key in whole)
 
 

@@ -15,48 +15,23 @@ from torch.nn import functional as F
 
 from bench import registry
 from bench.base.arrays import UNLABELLED
-from bench.base.cache import Cache
 from bench.data.subtomograms import Subtomograms
-from bench.learning.contracts import Batch, Classifies, Rebuilds, TrainingData
-from bench.learning.feed import Feed
+from bench.learning.contracts import Batch, TrainingData
 from bench.learning.method import Classifier, Method
 from bench.learning.networks import (
     AutoencoderNetwork,
     AutoencodingNetwork,
     Backbone,
     ClassifierNetwork,
-    set_keras_batch_norm,
 )
-from bench.learning.protocol import PROTOCOLS, Budget
+from bench.learning.protocol import PROTOCOLS
 from bench.learning.training import Trainer
 from bench.methods.m2 import M1, M2, FeatureM2, VoxelM2
+from bench.testing import N_CLASSES, check_method, tiny_data, tiny_trainer
 from bench.trials import prepare
 from bench.trials.trial import Runtime, Trial
 
 METHODS = list(registry.entries(registry.METHODS))
-N_CLASSES = 4
-
-
-def _data(n: int = 48, side: int = 8) -> TrainingData:
-    generator = torch.Generator().manual_seed(0)
-    labels = torch.arange(n) % N_CLASSES
-    volumes = torch.randn(n, 1, side, side, side, generator=generator) + labels.view(-1, 1, 1, 1, 1)
-    shown = torch.where(torch.arange(n) < n // 2, labels, UNLABELLED)
-    feed = Feed(volumes[:, 0])
-    return TrainingData(feed, shown, feed.only(torch.arange(8)), labels[:8].clone())
-
-
-def _trainer(folder: Path, protocol: str = "fair", epochs: int = 1) -> Trainer:
-    return Trainer(
-        PROTOCOLS[protocol],
-        Budget(epochs=epochs, batch_size=16, filters=4),
-        Backbone(8, N_CLASSES, filters=4),
-        seed=0,
-        device=torch.device("cpu"),
-        n_train=48,
-        cache=Cache(folder),
-        data_key="test",
-    )
 
 
 def _batch(n: int = 6, side: int = 8) -> Batch:
@@ -71,39 +46,8 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_fit_gives_a_network_that_names_or_rebuilds(name: str, protocol: str, tmp_path: Path) -> None:
-    method, data = registry.method(name), _data()
-    network = method.fit(data if method.needs_labels else data.without_labels(), _trainer(tmp_path, protocol))
-    assert isinstance(network, Classifies | Rebuilds)
-    with torch.inference_mode():
-        volumes = data.volumes[torch.arange(48)]
-        if isinstance(network, Classifies):
-            assert network.logits(volumes).shape == (48, N_CLASSES)
-        if isinstance(network, Rebuilds):
-            assert network.reconstruct(volumes).shape == volumes.shape
-
-
-@pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_the_weights_are_the_network(name: str, protocol: str, tmp_path: Path) -> None:
-    method, data, trainer = registry.method(name), _data(), _trainer(tmp_path, protocol)
-    network = method.fit(data if method.needs_labels else data.without_labels(), trainer).eval()
-    again = method.restore(trainer.backbone, dict(network.state_dict())).eval()
-    if PROTOCOLS[protocol].keras_style:
-        set_keras_batch_norm(again)
-    volumes = data.volumes[torch.arange(48)]
-    with torch.inference_mode():
-        if isinstance(network, Classifies):
-            assert isinstance(again, Classifies)
-            assert torch.equal(again.logits(volumes), network.logits(volumes))
-        if isinstance(network, Rebuilds):
-            assert isinstance(again, Rebuilds)
-            assert torch.equal(again.reconstruct(volumes), network.reconstruct(volumes))
-
-
-def test_the_same_trial_twice_gives_the_same_weights(name: str, tmp_path: Path) -> None:
-    method = registry.method(name)
-    one, two = (method.fit(_data(), _trainer(tmp_path / str(i))).state_dict() for i in range(2))
-    assert all(torch.equal(one[key], two[key]) for key in one)
+def test_keeps_the_contract(name: str, protocol: str) -> None:
+    check_method(registry.method(name), (protocol,))
 
 
 @pytest.mark.parametrize("epochs", [1, 3, 6])
@@ -114,8 +58,8 @@ def test_equal_steps_for_every_method_under_fair(
     taken: list[int] = []
     step = torch.optim.Adam.step
     monkeypatch.setattr(torch.optim.Adam, "step", lambda self: taken.append(1) or step(self))
-    trainer, budget = _trainer(tmp_path, "fair", epochs), epochs * math.ceil(48 / 16)
-    registry.method(name).fit(_data(), trainer)
+    trainer, budget = tiny_trainer(tmp_path, "fair", epochs), epochs * math.ceil(48 / 16)
+    registry.method(name).fit(tiny_data(), trainer)
     assert trainer.tally.steps == budget
     assert len(taken) - (budget - budget // 2 if name == "pretrained" else 0) == budget
 
@@ -124,13 +68,6 @@ def test_is_described_and_derives_from_a_base_alone(name: str) -> None:
     assert registry.entries(registry.METHODS)[name].summary.endswith(".")
     (base,) = type(registry.method(name)).__bases__
     assert base in (Method, Classifier)
-
-
-def test_data_given_to_a_method_are_left_as_they_were(name: str, tmp_path: Path) -> None:
-    data, copy = _data(), _data()
-    registry.method(name).fit(data, _trainer(tmp_path))
-    assert torch.equal(data.volumes[torch.arange(48)], copy.volumes[torch.arange(48)])
-    assert torch.equal(data.labels, copy.labels)
 
 
 def _filled(network: nn.Module) -> nn.Module:
@@ -248,7 +185,7 @@ def test_pretrained_starts_from_the_autoencoder_that_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Under `paper` it is the same network; the second method finds it in the cache and does not train it again."""
-    data, first = _data(), _trainer(tmp_path, "paper")
+    data, first = tiny_data(), tiny_trainer(tmp_path, "paper")
     reported = registry.method("autoencoder").fit(data.without_labels(), first)
     starts: list[dict[str, torch.Tensor]] = []
     start = Trainer.start
@@ -258,7 +195,7 @@ def test_pretrained_starts_from_the_autoencoder_that_is_reported(
         return start(self, network, *arguments, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Trainer, "start", watch)
-    registry.method("pretrained").fit(data, _trainer(tmp_path, "paper"))
+    registry.method("pretrained").fit(data, tiny_trainer(tmp_path, "paper"))
     assert len(starts) == 1
     for key, weight in reported.encoder.convolutions.state_dict().items():
         assert torch.equal(starts[0][f"encoder.convolutions.{key}"], weight)
@@ -279,7 +216,7 @@ def test_self_training_learns_from_pseudo_labels_under_fair(
 
     monkeypatch.setattr(Run, "_step", watch)
     method = registry.method("self_training", {"thresholds": (0.0, 1.0)})
-    method.fit(_data(), _trainer(tmp_path, "fair", epochs))
+    method.fit(tiny_data(), tiny_trainer(tmp_path, "fair", epochs))
     assert trained_on == [24] * epochs + [48] * epochs + [24] * epochs
 
 
@@ -295,10 +232,10 @@ def test_only_confident_answers_become_pseudo_labels(tmp_path: Path, monkeypatch
         train_on(self, data)
 
     monkeypatch.setattr(Run, "train_on", watch)
-    registry.method("self_training", {"thresholds": (0.0,)}).fit(_data(), _trainer(tmp_path, "paper", epochs=2))
+    registry.method("self_training", {"thresholds": (0.0,)}).fit(tiny_data(), tiny_trainer(tmp_path, "paper", epochs=2))
     assert sizes[-1] == 48  # every score is above 0
     sizes.clear()
-    registry.method("self_training", {"thresholds": (1.0,)}).fit(_data(), _trainer(tmp_path, "paper", epochs=2))
+    registry.method("self_training", {"thresholds": (1.0,)}).fit(tiny_data(), tiny_trainer(tmp_path, "paper", epochs=2))
     assert set(sizes) == {24}  # none is above 1
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_methods import N_CLASSES, _data, _trainer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -17,6 +16,7 @@ from bench.learning.contracts import Batch, TrainingData
 from bench.learning.method import Method
 from bench.learning.networks import Backbone, ClassifierNetwork
 from bench.learning.training import Trainer
+from bench.testing import N_CLASSES, tiny_data, tiny_trainer
 from bench.trials.run import rehearse
 from bench.trials.trial import Runtime, Trial
 
@@ -30,7 +30,7 @@ def _classifier(trainer: Trainer, name: str) -> ClassifierNetwork:
 
 
 def test_a_shared_part_keeps_the_curve_of_what_came_before_and_of_another_shared_part(tmp_path: Path) -> None:
-    trainer, data = _trainer(tmp_path), _data().labelled()
+    trainer, data = tiny_trainer(tmp_path), tiny_data().labelled()
     trainer.start(_classifier(trainer, "first"), _loss, data, "first").finish()
     own = list(trainer.tally.history)
     assert own
@@ -84,7 +84,7 @@ def test_a_loop_of_its_own_is_not_run_in_the_rehearsal(
     STEPS.clear()
     assert rehearse(make_trial(), tiny_folder, runtime) is None
     assert len(STEPS) == 1
-    network = OwnLoop().fit(_data(), _trainer(runtime.cache_folder))  # outside a rehearsal nothing stops it
+    network = OwnLoop().fit(tiny_data(), tiny_trainer(runtime.cache_folder))  # outside a rehearsal nothing stops it
     assert len(STEPS) == 101
     assert network.logits(torch.zeros(2, 1, 8, 8, 8)).shape == (2, N_CLASSES)
 
