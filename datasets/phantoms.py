@@ -9,6 +9,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from bench.base.arrays import Float64Array
+from bench.base.machine import one_thread
 from bench.base.parameters import parameter, same
 from bench.base.seeds import numpy_generator
 from bench.simulation import Density, Imaging, Plan, Simulation, plan
@@ -151,6 +152,7 @@ COMPLEXES: dict[str, Callable[[np.random.Generator], Blobs]] = {
 }
 
 
+@one_thread()
 def _density(name: str, blobs: Blobs, voxel_size: float) -> Density:
     """Sample the blobs on a grid that holds the box in any pose."""
     n = int(np.ceil(EXTENT_IN_ANGSTROMS / voxel_size))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from dataclasses import fields, replace
 from typing import Any
 
@@ -12,12 +13,15 @@ import pytest
 import torch
 from scipy.constants import c, e, h, m_e
 from scipy.spatial.transform import Rotation
+from threadpoolctl import threadpool_limits
 
+from bench import registry
 from bench.base.errors import BenchError
 from bench.base.parameters import plain
-from bench.simulation import Density, Imaging, Plan, common_extent, fitted, plan, simulate
+from bench.simulation import Density, Imaging, Plan, common_extent, fitted, plan, potential, simulate
 from bench.simulation.imaging import MODES, electron_wavelength_in_angstroms
 from bench.simulation.plan import relion_angles
+from bench.simulation.structure import Structure
 from bench.simulation.tilt_series import angles, back_project, project
 from bench.simulation.tomogram import tomogram
 
@@ -262,6 +266,37 @@ def test_the_same_seed_gives_the_same_bytes_and_another_other_ones() -> None:
 def test_the_number_of_threads_does_not_change_a_byte(mode: str) -> None:
     some = plan(DENSITIES, Imaging(mode=mode), 16, 40, 320.0, 0, "t", neighbours=2)
     assert _made(some, workers=1).tobytes() == _made(some, workers=3).tobytes()
+
+
+def _phantoms() -> bytes:
+    return registry.dataset("phantoms", {"per_class": 2}).load().volumes.tobytes()
+
+
+def _potential() -> bytes:
+    places = np.random.default_rng(0).uniform(0, 90, (4000, 3))
+    atoms = Structure("cloud", places, np.array(["C", "N", "O", "H"] * 1000), np.ones(4000))
+    return fitted(potential(atoms, 4.0), 8.0).voxels.numpy().tobytes()
+
+
+def _crowd() -> bytes:
+    densities = [fitted(_lumps(), 12.0), fitted(_lumps(0.6 * LUMPS), 12.0)]
+    return b"".join(
+        tomogram(densities, Imaging(mode=mode), (30, 52, 60), 4, 12.0, 0).voxels.tobytes() for mode in MODES
+    )
+
+
+@pytest.mark.parametrize("make", [_phantoms, _potential, _crowd])
+def test_the_threads_that_a_user_allows_do_not_change_a_byte(make: Callable[[], bytes]) -> None:
+    threads, made = torch.get_num_threads(), []
+    try:
+        for n in (1, 2, 4):
+            torch.set_num_threads(n)
+            with threadpool_limits(n):
+                made.append(make())
+            assert torch.get_num_threads() == n
+    finally:
+        torch.set_num_threads(threads)
+    assert made[0] == made[1] == made[2]
 
 
 def test_an_impossible_recipe_is_refused() -> None:

@@ -6,10 +6,12 @@ import ctypes
 import os
 import resource
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from bench.base.errors import BenchError
 
@@ -53,6 +55,21 @@ def peak_in_mebibytes(device: str) -> float:
     except (OSError, StopIteration):
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak / (2**20 if sys.platform == "darwin" else 2**10)  # bytes on macOS, KiB elsewhere
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let PyTorch and the libraries for linear algebra use one thread; also a decorator.
+
+    Several threads add, and transform, in another order: the last bits would depend on the machine.
+    """
+    threads = torch.get_num_threads()
+    with threadpool_limits(1):
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
 
 
 def choose_device(wanted: str) -> str:

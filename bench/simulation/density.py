@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from bench.base.arrays import Float64Array, FloatArray
 from bench.base.errors import BenchError
+from bench.base.machine import one_thread
 from bench.files import volume
 
 OVERSAMPLING = 3  # of the grid that is sampled over the box's
@@ -62,6 +63,7 @@ class FittedDensity:
         return sampled[:, 0]
 
 
+@one_thread()
 def fitted(density: Density, voxel_size_in_angstroms: float, device: str = "cpu") -> FittedDensity:
     """Low-pass a density to half amplitude at the Nyquist frequency of a voxel, and refine its grid for sampling.
 

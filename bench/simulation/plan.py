@@ -17,7 +17,7 @@ from torch import Tensor
 
 from bench.base.arrays import FloatArray, IntArray
 from bench.base.errors import BenchError
-from bench.base.machine import usable_cpus
+from bench.base.machine import one_thread, usable_cpus
 from bench.base.seeds import derive, numpy_generator
 from bench.base.units import ANGLES
 from bench.simulation.density import Density, FittedDensity, fitted
@@ -171,24 +171,21 @@ def plan(
 def simulate(plan: Plan, first: int = 0, workers: int | None = None) -> Iterator[tuple[range, FloatArray, FloatArray]]:
     """Particles, boxes (b, d, h, w) and SNR (b,), batch by batch in order, from batch `first`, on all cores.
 
-    Each batch is made by one thread: another number of threads would round sums otherwise, and the bytes of a set
-    must not depend on the machine.
+    Each batch is made by one thread, so that the bytes of a set do not depend on the number of cores.
     """
     waiting = iter(plan.batches()[first:])
     workers = workers or usable_cpus()
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
-    try:
-        running: deque[tuple[range, Future[tuple[Tensor, Tensor]]]] = deque()
-        while True:
-            for particles in itertools.islice(waiting, 2 * workers - len(running)):
-                running.append((particles, pool.submit(plan.image, particles)))
-            if not running:
-                break
-            particles, made = running.popleft()
-            boxes, snr = made.result()
-            yield particles, boxes.numpy(), snr.numpy()
-    finally:
-        pool.shutdown(cancel_futures=True)
-        torch.set_num_threads(threads)
+    with one_thread():
+        pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
+        try:
+            running: deque[tuple[range, Future[tuple[Tensor, Tensor]]]] = deque()
+            while True:
+                for particles in itertools.islice(waiting, 2 * workers - len(running)):
+                    running.append((particles, pool.submit(plan.image, particles)))
+                if not running:
+                    break
+                particles, made = running.popleft()
+                boxes, snr = made.result()
+                yield particles, boxes.numpy(), snr.numpy()
+        finally:
+            pool.shutdown(cancel_futures=True)

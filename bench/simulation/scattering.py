@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from bench.base.errors import BenchError
+from bench.base.machine import one_thread
 from bench.simulation.density import Density
 from bench.simulation.structure import Structure
 
@@ -44,6 +45,7 @@ def ice_scattering() -> float:
     return molecules * float(scattering_factor("O", zero) + 2 * scattering_factor("H", zero))
 
 
+@one_thread()
 def potential(structure: Structure, spacing_in_angstroms: float, in_ice: bool = True) -> Density:
     """The potential on a grid that holds the whole structure, low-passed to half amplitude at the grid's Nyquist.
 

@@ -13,6 +13,7 @@ from scipy.spatial.transform import Rotation
 
 from bench.base.arrays import FloatArray
 from bench.base.errors import BenchError
+from bench.base.machine import one_thread
 from bench.base.seeds import derive, numpy_generator
 from bench.base.units import ANGLES
 from bench.simulation.density import FittedDensity
@@ -34,6 +35,7 @@ class Tomogram:
     snr: float  # achieved, over the whole volume
 
 
+@one_thread()
 def tomogram(
     densities: list[FittedDensity],
     imaging: Imaging,
