@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,8 +21,10 @@ import starfile
 from scipy.spatial.transform import Rotation
 
 from bench import registry
+from bench.base.console import Console
 from bench.base.errors import BenchError
 from bench.commands import simulate
+from bench.commands.simulate_tomogram import Request, simulate_tomogram
 from bench.data.subtomograms import Subtomograms
 from bench.files import volume
 
@@ -73,6 +76,20 @@ def test_what_is_written_and_that_a_run_takes_the_set(two_structures: Path, tmp_
         voxels, voxel_size = volume.read(tmp_path / star["particles"]["rlnImageName"][i])
         assert np.array_equal(voxels, made.volumes[i])
         assert voxel_size == pytest.approx(made.voxel_size_in_angstroms, rel=1e-5)
+
+
+def test_no_class_of_a_truth_table_is_a_formula(two_structures: Path, tmp_path: Path) -> None:
+    (tmp_path / "structures").mkdir()
+    for path in two_structures.iterdir():
+        shutil.copy(path, tmp_path / "structures" / f"={path.name}")
+    options = {"voxel_size_in_angstroms": "13", "per_class": 1, "box": 16, "snr": 1.0}
+    dataset = replace(registry.dataset("simulated", options), folder=tmp_path / "structures")
+    made = Subtomograms.open(simulate.make(dataset, tmp_path / "set"))
+    assert made.class_names == ("=lump", "=rod")
+    assert pd.read_csv(tmp_path / "set" / "truth.csv")["class"].tolist() == ["'=lump", "'=rod"]
+    request = Request(tmp_path / "structures", tmp_path / "crowd", "24,40,40", 13.0, {"per_class": 1})
+    simulate_tomogram(request, Console())
+    assert {*pd.read_csv(tmp_path / "crowd" / "particles.csv")["class"]} == {"'=lump", "'=rod"}
 
 
 def test_the_table_s_pose_is_that_of_the_box(two_structures: Path, tmp_path: Path) -> None:

@@ -113,6 +113,20 @@ def test_every_row_is_a_box_or_is_named(bench: Bench, planted: tuple[Path, pd.Da
     assert (code, err.count("\n")) == (2, 1)
 
 
+def test_no_text_of_what_is_written_is_a_formula(bench: Bench, planted: tuple[Path, pd.DataFrame]) -> None:
+    folder, table = planted
+    table = table.replace({"class": {"big": "=big()"}, "tomogram": {"two": "@two"}})
+    (folder / "tomograms/two.mrc").rename(folder / "tomograms/@two.mrc")
+    table.loc[5, "z_angstrom"] = 1.0  # sticks out
+    assert _extract(bench, folder, table)[0] == 0
+    cells = pd.read_csv(folder / "set/particles.csv")[["tomogram", "class"]].to_numpy().ravel()
+    assert {"'=big()", "'@two"} <= {*cells}
+    assert not [cell for cell in cells if str(cell).startswith(("=", "@"))]
+    assert Subtomograms.open(folder / "set").class_names == ("=big()", "small")
+    again = tables.read(folder / "set/particles.csv").rows
+    assert {*again["class"], *again["tomogram"]} == {"=big()", "small", "", "one", "@two"}
+
+
 def test_background_lies_beside_the_particles(bench: Bench, planted: tuple[Path, pd.DataFrame]) -> None:
     folder, table = planted
     assert _extract(bench, folder, table, "--background", 20)[0] == 0

@@ -8,13 +8,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from bench.base.errors import BenchError
+from bench.base.spreadsheet import as_csv, plain, protected, read_csv
 from bench.trials.rows import COLUMNS, COSTS, NEEDED, SCORES, TERMS, as_rows, columns_as_markdown
 from bench.trials.run import run
-from bench.trials.spreadsheet import as_csv, plain, protected, read_rows
+from bench.trials.spreadsheet import read_rows
 from bench.trials.store import Store
 from bench.trials.trial import Counts, Record, Result, Runtime, Scores, Status, Trial
 
@@ -160,6 +162,14 @@ def test_every_text_comes_back_and_none_is_a_formula() -> None:
         cell = protected(text)
         assert plain(cell) == text
         assert not cell.startswith(tuple("=+-@\t\r＝"))
+
+
+def test_a_table_comes_back_from_csv_with_the_texts_that_it_had(tmp_path: Path) -> None:
+    names = ["=1+1", "'=1", "-", "@a", "+b", "NA", "plain, but long", '"so"', "'a'"]
+    table = pd.DataFrame({"name": names, "=column": np.arange(len(names)) - 0.5})
+    (tmp_path / "a.csv").write_text(as_csv(table), encoding="utf-8")
+    assert not [cell for cell in (tmp_path / "a.csv").read_text().split() if cell.startswith(tuple("=+@"))]
+    pd.testing.assert_frame_equal(read_csv(tmp_path / "a.csv"), table, check_dtype=False)
 
 
 def test_no_text_of_a_row_is_a_formula_and_numbers_are_numbers(rows: pd.DataFrame, tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
+import io
 import json
 import os
 import subprocess
@@ -18,7 +20,7 @@ from conftest import DATA, needs_data
 from scipy.spatial.transform import Rotation
 
 from bench.base.errors import BenchError
-from bench.files import tables
+from bench.files import tables, volume
 from bench.files.tables import Prediction
 
 TABLES = sorted(p for p in (DATA / "particles").rglob("*") if p.is_file()) if DATA.is_dir() else []
@@ -256,6 +258,46 @@ def test_awkward_names_come_back_as_they_were(tmp_path: Path) -> None:
     assert pd.read_csv(_write(tmp_path, "b.csv", table.annotated(odd)))["predicted_class"].tolist() == [
         p.name for p in odd
     ]
+
+
+FORMULA = '=HYPERLINK("http://x,y")'
+
+
+def _runs(text: str, comma: str = ",") -> list[str]:
+    """The cells that a spreadsheet would run."""
+    cells = [cell for row in csv.reader(io.StringIO(text), delimiter=comma) for cell in row]
+    return [cell for cell in cells if cell.startswith(tuple("=+-@")) and not cell[1:].replace(".", "").isdigit()]
+
+
+def test_no_text_of_a_written_table_is_a_formula_and_it_comes_back(tmp_path: Path) -> None:
+    rows = pd.DataFrame(
+        {"tomogram": ["@t", "-t"], "z": [-1.0, 2], "y": [2.0, 2], "x": [3.0, 2], "class": [FORMULA, "+"]}
+    )
+    tables.write(tmp_path / "a.csv", rows, 8.0)
+    assert not _runs((tmp_path / "a.csv").read_text())
+    read = tables.read(tmp_path / "a.csv").rows
+    assert read["class"].tolist() == [FORMULA, "+"]
+    assert read["tomogram"].tolist() == ["@t", "-t"]
+    assert read["z"].tolist() == [-8.0, 16.0]
+
+
+@pytest.mark.parametrize("comma", [",", ";", "\t"])
+def test_no_prediction_is_a_formula_and_it_comes_back(comma: str, tmp_path: Path) -> None:
+    names = [FORMULA, "-a, b; c"]
+    said = [Prediction(name, 1, 0.5, 0.5) for name in names]
+    written = tables.read(_write(tmp_path, "a.csv", CSV.replace(",", comma))).annotated(said)
+    assert not _runs(written, comma)
+    assert tables.read(_write(tmp_path, "b.csv", written), "predicted_class").rows["class"].tolist() == names
+
+
+def test_no_name_of_a_box_is_a_formula(tmp_path: Path) -> None:
+    folder = tmp_path / "=now(),"
+    folder.mkdir()
+    for name in "ab":
+        volume.write(folder / f"{name}.mrc", np.ones((8, 8, 8), np.float32), 10.0)
+    written = tables.read(folder).annotated([Prediction("@", 1, 0.5, 0.5)] * 2)
+    assert not _runs(written)
+    assert [len(row) for row in csv.reader(io.StringIO(written))] == [4, 4, 4]
 
 
 def test_predictions_are_not_put_into_a_table_twice(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from bench.base.console import Console
 from bench.base.errors import BenchError
 from bench.base.files import digest, write_atomically
 from bench.base.progress import Progress
+from bench.base.spreadsheet import as_csv, read_csv
 from bench.commands import pictures
 from bench.commands.folder import claim
 from bench.data.subtomograms import Subtomograms
@@ -79,7 +80,7 @@ def extract(request: Request, console: Console) -> Extracted:
                 (out / name).unlink(missing_ok=True)
             raise
     made = Subtomograms.open_unchanged(out)
-    dropped = pd.read_csv(out / "dropped.csv")
+    dropped = read_csv(out / "dropped.csv")
     return Extracted(sum(map(len, tables)), dropped, made, _contrast_warning(made, cutting.contrast))
 
 
@@ -108,12 +109,12 @@ def _account(cut: Cut, sources: list[str], out: Path) -> None:
         some.assign(source=[sources[i] if i >= 0 else "" for i in some["table"]], row=some["row"] + 1)
         for some in (cut.dropped, cut.kept)
     )
-    dropped[["source", "row", "reason"]].to_csv(out / "dropped.csv", index=False)
+    (out / "dropped.csv").write_text(as_csv(dropped[["source", "row", "reason"]]), encoding="utf-8")
     where = kept[["source", "row", "tomogram", "class", "z", "y", "x"]].rename(
         columns={axis: f"{axis}_in_voxels" for axis in "zyx"}
     )
     where.insert(0, "box", np.arange(len(where)))
-    where.round(3).to_csv(out / "particles.csv", index=False)
+    (out / "particles.csv").write_text(as_csv(where.round(3)), encoding="utf-8")
 
 
 def _contrast_warning(made: Subtomograms, contrast: str) -> str:

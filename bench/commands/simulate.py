@@ -18,6 +18,7 @@ from bench.base.console import Console
 from bench.base.errors import BenchError
 from bench.base.parameters import option
 from bench.base.progress import Progress, silent
+from bench.base.spreadsheet import read_csv
 from bench.base.units import ANGLES
 from bench.commands.folder import claim
 from bench.data.subtomograms import Subtomograms
@@ -75,7 +76,7 @@ def make(
 
 def write(folder: Path, imaging: Imaging, out: Path, progress: Progress = silent) -> None:
     """What `make` made → `out`/subtomograms/CLASS/NNNNN.mrc and `particles.star`; boxes that are there stay."""
-    made, truth = Subtomograms.open(folder), pd.read_csv(folder / "truth.csv")
+    made, truth = Subtomograms.open(folder), read_csv(folder / "truth.csv")
     _star(imaging, made, truth, _boxes(made, out, progress), out / "particles.star")
 
 

@@ -14,6 +14,7 @@ from bench.base.console import Console
 from bench.base.errors import BenchError
 from bench.base.files import write_atomically
 from bench.base.parameters import Range
+from bench.base.spreadsheet import as_csv
 from bench.commands.folder import claim
 from bench.commands.simulate import simulated
 from bench.files import sheets, tables, volume
@@ -91,7 +92,7 @@ def _volumes(made: Tomogram, voxel_size: float, out: Path) -> None:
 
 def _tables(made: Tomogram, names: list[str], out: Path) -> None:
     """The particles as CSV and STAR."""
-    made.particles.to_csv(out / "particles.csv", index=False)
+    write_atomically(out / "particles.csv", as_csv(made.particles))
     table = tables.relion_columns(made.particles.drop(columns="class").assign(tomogram="tomogram"))
     table["rlnClassNumber"] = [names.index(name) + 1 for name in made.particles["class"]]
     tables.write_star({"particles": table}, out / "particles.star")

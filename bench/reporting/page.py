@@ -8,11 +8,11 @@ from pathlib import Path
 import pandas as pd
 
 from bench.base.files import write_atomically
+from bench.base.spreadsheet import as_csv
 from bench.reporting import paper
 from bench.reporting.statistics import cells, paired_differences
 from bench.reporting.tables import Table, accuracy_table, comparison_title, reconstruction_table
 from bench.trials.rows import CELL, COMPARISON
-from bench.trials.spreadsheet import as_csv
 from bench.trials.store import Store
 
 _STYLE = (

@@ -9,11 +9,11 @@ from pathlib import Path
 import pandas as pd
 
 from bench.base.files import write_atomically
+from bench.base.spreadsheet import as_csv
 from bench.learning.protocol import PROTOCOLS, SELECTIONS
 from bench.reporting import paper
 from bench.reporting.statistics import cells, precision
 from bench.trials.rows import COMPARISON
-from bench.trials.spreadsheet import as_csv
 from bench.trials.trial import Status
 
 PAPER_SETS = ("paper's real set", "paper's simulated set")

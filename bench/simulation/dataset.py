@@ -12,6 +12,7 @@ import numpy as np
 
 from bench.base.arrays import FloatArray
 from bench.base.progress import Progress, silent
+from bench.base.spreadsheet import as_csv
 from bench.data.dataset import Dataset
 from bench.data.subtomograms import Subtomograms
 from bench.simulation.plan import BATCH, EULER, Plan, simulate
@@ -68,7 +69,8 @@ class Simulation(Dataset):
                 # What was finished before costs nothing now: the time left is that of the rest.
                 progress(particles.stop - finished, len(plan.labels) - finished)
         (folder / "manifest.json").write_text(json.dumps(self.manifest(plan), indent=1) + "\n", encoding="utf-8")
-        plan.truth(np.fromfile(journal, np.float32)).to_csv(folder / "truth.csv", index=False)
+        truth = as_csv(plan.truth(np.fromfile(journal, np.float32)))
+        (folder / "truth.csv").write_text(truth, encoding="utf-8")
         _set(plan, np.load(volumes, mmap_mode="r")).save(folder)
 
     def manifest(self, plan: Plan) -> dict[str, Any]:

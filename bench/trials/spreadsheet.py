@@ -1,39 +1,17 @@
-"""Tables → CSV that a spreadsheet opens as the texts and numbers that they are; rows of such a file."""
+"""A `rows.csv`, perhaps from a spreadsheet, → rows."""
 
 from __future__ import annotations
 
 import csv
 import io
-import re
 from pathlib import Path
 
 import pandas as pd
 
 from bench.base.errors import BenchError
+from bench.base.spreadsheet import plain
 from bench.trials.rows import NEEDED, validate
 from bench.trials.store import Store
-
-# A spreadsheet takes a text that begins so for a formula. An apostrophe before it makes it a text.
-_FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")
-
-
-def protected(text: str) -> str:
-    """A text as a cell that no spreadsheet runs; `plain` gives it back."""
-    return f"'{text}" if _FORMULA.match(text) else text
-
-
-def plain(cell: str) -> str:
-    """The text that `protected` made a cell of."""
-    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
-
-
-def as_csv(table: pd.DataFrame, float_format: str | None = None) -> str:
-    """A table as CSV: names and texts protected, numbers as they are."""
-    cells = table.rename(columns=protected)
-    for name in cells:
-        if not pd.api.types.is_numeric_dtype(cells[name]):
-            cells[name] = [protected(cell) if isinstance(cell, str) else cell for cell in cells[name]]
-    return cells.to_csv(index=False, float_format=float_format)
 
 
 def read_rows(path: Path) -> pd.DataFrame:

@@ -17,6 +17,7 @@ from scipy.spatial.transform import Rotation
 
 from bench.base.errors import BenchError
 from bench.base.files import odd_letters
+from bench.base.spreadsheet import plain, protected
 from bench.base.units import ANGLES
 from bench.files import volume
 from bench.files.tables import relion
@@ -34,6 +35,7 @@ from bench.files.tables.table import (
 LARGEST = 1 << 31  # bytes of text
 DYNAMO_SHIFT, DYNAMO_ANGLES, DYNAMO_PLACE = [3, 4, 5], [6, 7, 8], [23, 24, 25]  # columns, from 0
 DYNAMO_TOMOGRAM, DYNAMO_CLASS = 19, 21
+PREDICTED = [f"predicted_{name.lower()}" for name in ADDED]
 _TOMOGRAM = ("tomogram", "tomo", "tomo_name", "tomo_id", "run_name", "run", "experiment", "rlntomoname")
 _CLASS = ("class", "class_name", "label", "particle_type", "type", "pickable_object_name", "rlnclassnumber")
 _IN_ANGSTROMS = ("{}_angstrom", "{}_angstroms", "{}_in_angstroms", "{}_a")
@@ -69,9 +71,8 @@ def _boxes(folder: Path) -> ParticleTable:
     rows = frame(folder, len(names), np.full((len(names), 3), np.nan), image=names, name=names)
 
     def annotated(predictions: Sequence[Prediction]) -> str:
-        lines = [f"{name}\n" for name in ("box", *names)]
-        added = [f"predicted_{name.lower()}" for name in ADDED]
-        return _appended(lines, range(len(lines)), [added, *zip(*columns(predictions))], ",")
+        lines = [f"{_cell(name, ',')}\n" for name in ("box", *names)]
+        return _with_predictions(lines, range(len(lines)), predictions, ",")
 
     return ParticleTable(folder, rows, annotated=annotated)
 
@@ -122,7 +123,7 @@ def _csv(path: Path, lines: list[str], class_column: str) -> ParticleTable:
 
     def values(label: str) -> list[str]:
         at = lower.index(label)
-        return [record[at].strip() for record in records[1:]]
+        return [plain(record[at].strip()) for record in records[1:]]
 
     def first(labels: Sequence[str]) -> list[str] | None:
         return next((values(label) for label in labels if label in lower), None)
@@ -144,18 +145,22 @@ def _csv(path: Path, lines: list[str], class_column: str) -> ParticleTable:
     rows = frame(path, len(records) - 1, zyx, unit, first(_TOMOGRAM) or "", kinds, angles)
 
     def annotated(predictions: Sequence[Prediction]) -> str:
-        added = [f"predicted_{name.lower()}" for name in ADDED]
-        if added[0] in lower:
+        if PREDICTED[0] in lower:
             raise BenchError(f"{path}: has predictions already; predict on the table without them")
-        quoted = [[_cell(value, comma) for value in column] for column in columns(predictions)]
-        return _appended(lines, ends, [added, *zip(*quoted)], comma)
+        return _with_predictions(lines, ends, predictions, comma)
 
     return ParticleTable(path, rows, annotated=annotated)
 
 
+def _with_predictions(lines: list[str], ends: Sequence[int], predictions: Sequence[Prediction], comma: str) -> str:
+    """CSV with three more columns; the first of `ends` is the header's."""
+    cells = [[_cell(value, comma) for value in column] for column in columns(predictions)]
+    return _appended(lines, ends, [PREDICTED, *zip(*cells)], comma)
+
+
 def _cell(value: str, comma: str) -> str:
-    doubled = value.replace('"', '""')
-    return f'"{doubled}"' if comma in value or '"' in value else value
+    doubled = protected(value).replace('"', '""')
+    return f'"{doubled}"' if comma in value or '"' in value else doubled
 
 
 def _copick(path: Path, lines: list[str], _class_column: str) -> ParticleTable:
@@ -183,7 +188,7 @@ def _copick(path: Path, lines: list[str], _class_column: str) -> ParticleTable:
 
     def annotated(predictions: Sequence[Prediction]) -> str:
         for point, prediction in zip(points, predictions):
-            point |= {f"predicted_{name.lower()}": value for name, value in zip(ADDED, _row(prediction))}
+            point |= dict(zip(PREDICTED, _row(prediction)))
         return json.dumps(table)
 
     return ParticleTable(path, rows, annotated=annotated)

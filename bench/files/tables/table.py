@@ -15,7 +15,8 @@ from scipy.spatial.transform import Rotation
 
 from bench.base.arrays import Float64Array
 from bench.base.errors import BenchError
-from bench.base.files import check_new
+from bench.base.files import check_new, write_atomically
+from bench.base.spreadsheet import as_csv
 from bench.base.units import ANGLES
 from bench.files.tables.star import write_star
 
@@ -176,7 +177,7 @@ def write(path: Path, rows: pd.DataFrame, voxel_size_in_angstroms: float) -> Non
         table = rows.copy()
         for axis in "zyx":
             table[f"{axis}_in_angstroms"] = table[axis] * voxel_size_in_angstroms
-        table.rename(columns={a: f"{a}_in_voxels" for a in "zyx"}).round(4).to_csv(path, index=False)
+        write_atomically(path, as_csv(table.rename(columns={a: f"{a}_in_voxels" for a in "zyx"}).round(4)))
         return
     decimals = dict.fromkeys(("x", "y", "z", *ANGLES), 4) | {"score": 5}
     table = relion_columns(rows.round(decimals)).assign(rlnOpticsGroup=1)
