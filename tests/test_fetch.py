@@ -113,6 +113,14 @@ def test_a_file_that_was_changed_by_hand_is_neither_used_nor_overwritten(
     assert path.read_bytes() == b"mine"
 
 
+@pytest.mark.parametrize("content", ["[" * 100_000, "[]", '{"1ABC.cif.gz": 1}', "{"])
+def test_checksums_of_other_types_are_refused(content: str, archive: tuple[_Archive, str], tmp_path: Path) -> None:
+    (tmp_path / "checksums.json").write_text(content)
+    with pytest.raises(BenchError, match=r"checksums\.json: damaged \(.*\); remove it$"):
+        fetch(["1ABC"], tmp_path, _silent, archive[1])
+    assert archive[0].sent == []
+
+
 def test_unknown_ids_and_no_network_are_said_in_one_line(
     archive: tuple[_Archive, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

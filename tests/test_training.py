@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bench import registry
+from bench.base.errors import BenchError
+from bench.base.files import bytes_digest
 from bench.learning.contracts import Batch, TrainingData
 from bench.learning.method import Method
 from bench.learning.networks import Backbone, ClassifierNetwork
@@ -46,6 +48,27 @@ def test_a_shared_part_keeps_the_curve_of_what_came_before_and_of_another_shared
     steps = [point.step for point in history]
     assert steps == sorted(set(steps))
     assert steps[-1] == trainer.tally.steps == 3 * own[-1].step
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, "{}", '{"seconds": 1', b"\xff"])
+def test_a_tally_that_no_training_wrote_is_made_anew_or_one_line(content: str | bytes, tmp_path: Path) -> None:
+    made: list[str] = []
+
+    def make(shared: Trainer) -> dict[str, Tensor]:
+        made.append("once more")
+        return {"a": torch.ones(1)}
+
+    trainer = _trainer(tmp_path)
+    trainer.shared("one", make)
+    (path,) = tmp_path.rglob("tally.json")
+    whole, listed = path.read_bytes(), path.with_name("contents.json")
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    trainer.shared("one", make)
+    assert (len(made), path.read_bytes()) == (2, whole)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())  # and its checksum fits
+    listed.write_text(listed.read_text().replace(bytes_digest(whole), bytes_digest(path.read_bytes())))
+    with pytest.raises(BenchError, match=r"tally\.json: damaged \(.*\); delete .* and run the trial again$"):
+        trainer.shared("one", make)
 
 
 @dataclass(frozen=True)

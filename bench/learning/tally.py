@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from bench.base.json_files import NUMBER, TEXT, WHOLE, Schema, listing, record
+
 
 class ValidationPoint(NamedTuple):
     """One point of a learning curve."""
@@ -24,3 +26,7 @@ class Tally:
     volumes_seen: int = 0
     history: list[ValidationPoint] = field(default_factory=list)
     runs: int = 0  # trainings begun
+
+
+_POINT: Schema = {"type": "array", "prefixItems": [WHOLE, NUMBER, NUMBER, TEXT], "minItems": 4, "maxItems": 4}
+TALLY = record(seconds=NUMBER, steps=WHOLE, volumes_seen=WHOLE, history=listing(_POINT), runs=WHOLE)  # as JSON

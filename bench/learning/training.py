@@ -20,6 +20,7 @@ from bench.base.arrays import UNLABELLED
 from bench.base.cache import Cache
 from bench.base.code import code_digest
 from bench.base.files import digest, write_atomically
+from bench.base.json_files import read_json
 from bench.base.seeds import derive, seed_globally, torch_generator
 from bench.learning.checkpoint import Checkpoints, State, global_randomness, set_global_randomness
 from bench.learning.contracts import Batch, Classifies, Guess, TrainingData, Weights, in_batches
@@ -27,7 +28,7 @@ from bench.learning.networks import Backbone, initialise
 from bench.learning.protocol import Budget, Protocol
 from bench.learning.rehearsal import Rehearsal
 from bench.learning.stream import Stream
-from bench.learning.tally import Tally, ValidationPoint
+from bench.learning.tally import TALLY, Tally, ValidationPoint
 from bench.learning.views import Views
 
 VALIDATIONS_PER_EPOCH = 4  # validations an epoch where steps are equal for all
@@ -133,7 +134,7 @@ class Trainer:
         parts = (*terms, self.seed, self.data_key)
         key = digest(name, *parts, code_digest(make.__module__))
         folder = self.cache.entry(name, key, fill, resumable=True)
-        took = Tally(**json.loads((folder / "tally.json").read_text(encoding="utf-8")))
+        took = Tally(**read_json(folder / "tally.json", TALLY, f"delete {folder} and run the trial again"))
         curve = [ValidationPoint(*row) for row in took.history[: math.ceil(fraction * len(took.history))]]
         self.tally.history += [point._replace(step=point.step + self.tally.steps) for point in curve]
         self.tally.seconds += fraction * took.seconds

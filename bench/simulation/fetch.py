@@ -12,11 +12,13 @@ import requests
 
 from bench.base.errors import BenchError
 from bench.base.files import file_digest, write_atomically
+from bench.base.json_files import TEXT, Schema, read_json
 from bench.simulation.structure import damage
 
 MIRROR = "https://files.rcsb.org/download"
 PAPER = ("1FNT", "2GLS", "1F1B", "2IDB", "1KP8", "3DY4", "4V4A", "5T2C")  # Table 1
 CHECKSUMS = "checksums.json"
+_CHECKSUMS: Schema = {"type": "object", "additionalProperties": TEXT}  # file → SHA-256
 ATTEMPTS, TIMEOUT_IN_SECONDS = 4, 30
 MAX_BYTES = 2**30  # of one compressed entry; the largest of the archive stay below 300 MB
 _PART = 2**16
@@ -97,7 +99,4 @@ def _download(url: str, part: Path, pdb: str) -> None:
 
 def _checksums(folder: Path) -> dict[str, str]:
     path = folder / CHECKSUMS
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
-    except ValueError:
-        raise BenchError(f"{path}: not readable; remove it") from None
+    return dict(read_json(path, _CHECKSUMS, "remove it")) if path.exists() else {}
