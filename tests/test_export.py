@@ -189,6 +189,28 @@ def test_a_bad_parameter_is_one_line(
     assert err.count("\n") == 1
 
 
+def test_a_run_says_which_models_it_leaves_out_as_the_simulation_does(
+    two_structures: Path, tmp_path: Path, bench: Call
+) -> None:
+    (tmp_path / "structures").mkdir()
+    for path in two_structures.iterdir():
+        atoms = path.read_text().replace("END", "ENDMDL")
+        models = "".join(f"MODEL     {i:4d}\n{atoms}" for i in (1, 2, 3)) if path.stem == "rod" else atoms
+        (tmp_path / "structures" / path.name).write_text(models)
+    line = "Careful: rod: only the first of 3 models is read; assembly=models takes all of them together\n"
+    size = {"box": 16, "per_class": 40, "snr": 1, "voxel_size_in_angstroms": 13}
+    options = [part for name, value in size.items() for part in (f"--{name.replace('_', '-')}", value)]
+    made = ["--structures", tmp_path / "structures", "--out", tmp_path / "made"]
+    code, printed, _ = bench("data", "simulate", *made, *options, "--no-mrc")
+    assert (code, printed.count(line)) == (0, 1)
+    settings = [part for name, value in size.items() for part in ("--set", f"simulated.{name}={value}")]
+    tiny = ["--methods", "supervised", "--fractions", 50, "--seeds", 1, "--epochs", 1, "--backend", "serial"]
+    run = ["run", "--dataset", "simulated", "--data", tmp_path / "structures", *settings, *tiny]
+    for _ in range(2):  # also where the set is there already
+        code, printed, err = bench(*run, "--out", tmp_path / "runs")
+        assert (code, printed.count(line), printed.count("Careful")) == (0, 1, 1), err
+
+
 def test_a_run_takes_the_made_set_without_making_it_again(two_structures: Path, tmp_path: Path, bench: Call) -> None:
     made, out = tmp_path / "made", tmp_path / "runs"
     options = ["--per-class", 60, "--snr", 1, "--no-mrc"]

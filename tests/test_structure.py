@@ -163,7 +163,7 @@ def test_of_several_models_the_first_is_read_or_all_together(tmp_path: Path) -> 
     (tmp_path / "one.pdb").write_text(text)
     first, together = read(tmp_path / "one.pdb"), read(tmp_path / "one.pdb", "models")
     assert remarks({"one": first.notes}) == [
-        "Careful: one: only the first of 2 models is read; --assembly models takes all of them together"
+        "Careful: one: only the first of 2 models is read; assembly=models takes all of them together"
     ]
     assert remarks({"one": together.notes}) == []
     assert together.notes["assembly"] == "models"

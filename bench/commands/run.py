@@ -77,6 +77,8 @@ def _run(plan: RunPlan, options: dict[str, object], store: Store, console: Conso
     store.remember(options)
     try:
         folder = _data_folder(plan, store, console)
+        for remark in plan.dataset.remarks(folder):
+            console.say(remark)
         trials = planning.trials(plan, Subtomograms.open(folder), Subtomograms.saved_fingerprint(folder))
     except BenchError:  # it comes to no trial: nothing to go on with
         store.remember(options, forget=True)

@@ -23,7 +23,11 @@ from bench.files import volume
 # `manifest.json` of what a command of `bench data` wrote: what it was asked for, and the hash of that.
 MANIFEST: Schema = {
     "type": "object",
-    "properties": {"recipe": {"type": "object"}, "recipe_hash": KEY},
+    "properties": {
+        "recipe": {"type": "object"},
+        "recipe_hash": KEY,
+        "structures": {"type": "object", "additionalProperties": {"type": "object"}},  # name → notes
+    },
     "required": ["recipe"],
 }
 
@@ -69,6 +73,10 @@ class Dataset(ABC):
     def write(self, folder: Path, progress: Progress = silent) -> None:
         """Put what `Subtomograms.open` reads into `folder`; a large set goes on where an interrupted call left off."""
         self.load(progress).save(folder)
+
+    def remarks(self, folder: Path) -> list[str]:
+        """What a person should know of the set that `write` wrote to `folder`, a line each."""
+        return []
 
     def sources(self) -> list[Path]:
         """The files that `load` reads; a change of one of them makes the data set anew."""

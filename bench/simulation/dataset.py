@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 
 from bench.base.arrays import FloatArray
+from bench.base.json_files import read_json
 from bench.base.progress import Progress, silent
 from bench.base.spreadsheet import as_csv
-from bench.data.dataset import Dataset
+from bench.data.dataset import MANIFEST, Dataset
 from bench.data.subtomograms import Subtomograms
+from bench.simulation import structure
 from bench.simulation.plan import BATCH, EULER, Plan, simulate
 
 
@@ -41,6 +43,11 @@ class Simulation(Dataset):
         hash, the conventions, and what was done to each structure's atoms.
         """
         self.stream(self.plan(), folder, progress)
+
+    def remarks(self, folder: Path) -> list[str]:
+        """What was left out of the structures."""
+        manifest = read_json(folder / "manifest.json", MANIFEST, f"delete {folder}, the set is made again")
+        return structure.remarks(manifest["structures"])
 
     def stream(self, plan: Plan, folder: Path, progress: Progress) -> None:
         """What `write` does, of a plan that is made already."""

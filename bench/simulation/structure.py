@@ -144,7 +144,7 @@ def remarks(notes: Mapping[str, Mapping[str, int | str]]) -> list[str]:
     """What a person should know about structures before they are used, from their notes by name."""
     left = {name: int(some.get("models left out", 0)) for name, some in notes.items()}
     return [
-        f"Careful: {name}: only the first of {n + 1} models is read; --assembly models takes all of them together"
+        f"Careful: {name}: only the first of {n + 1} models is read; assembly=models takes all of them together"
         for name, n in left.items()
         if n
     ]
