@@ -13,6 +13,7 @@ import pytest
 import starfile
 import torch
 from conftest import Bench
+from safetensors.torch import save
 from scipy import special
 
 from bench.base.errors import BenchError
@@ -21,6 +22,7 @@ from bench.data.subtomograms import Subtomograms
 from bench.files import volume
 from bench.files.tables import NOTHING
 from bench.trials import predictor as predictors
+from bench.trials.backends import jobs
 from bench.trials.metrics import calibration_error, temperature
 from bench.trials.prepare import split_of
 from bench.trials.run import run
@@ -128,11 +130,26 @@ def test_networks_that_give_no_finite_number_are_refused_in_one_line(
             predictor = predictors.load(store, trial.key())
             predictor.classify(predictor.feed(boxes))
         assert "\n" not in str(caught.value)
+    _replace_weights(store.home(trial.key()), save({"of another network": torch.ones(2)}))
+    with pytest.raises(BenchError, match="does not hold the weights"):
+        predictors.load(store, trial.key())
     for content in (b"", b"\x80\x04N.", b"\xff" * 100):
         _replace_weights(store.home(trial.key()), content)
-        with pytest.raises(BenchError, match="does not hold the weights") as caught:
+        with pytest.raises(BenchError, match="not what the trial wrote") as caught:
             predictors.load(store, trial.key())
         assert "\n" not in str(caught.value)
+
+
+def test_a_trial_is_not_scored_from_what_are_no_weights(
+    make_trial: MakeTrial, runtime: Runtime, tiny_folder: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial = make_trial()
+    key = _trained(store, trial, runtime, tiny_folder)
+    job = jobs.Job(trial, tiny_folder, 300)
+    monkeypatch.setattr(jobs, "scoring_code", lambda: "changed")
+    _replace_weights(store.home(key), b"\xff" * 100)
+    assert not jobs.scored_by_today(store, job, runtime)
+    assert "not what it wrote; trained again" in (store.home(key) / "log.txt").read_text()
 
 
 def _replace_weights(home: Path, content: bytes) -> None:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import BENCH, TINY
 
-from bench.files import volume
+from bench import Console, PredictRequest, RunRequest, predict, run
+from bench.base.errors import BenchError
+from bench.commands.folder import claim
+from bench.files import tables, volume
+from bench.simulation.fetch import fetch
 
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}
 
@@ -64,6 +69,23 @@ def test_a_name_that_no_line_can_hold_is_refused_before_any_work(command: str, t
         assert (code, out, err.count("\n")) == (2, "", 1)
         assert said in err
     assert [path.name for path in tmp_path.iterdir()] == ["t.mrc"]
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\0b", os.fsdecode(b"a\xff"), "a\u2028b"])
+def test_a_script_s_out_is_held_to_the_same(name: str, tmp_path: Path) -> None:
+    out = tmp_path / f"{name}.star"
+    calls: list[Callable[[], object]] = [
+        lambda: run([RunRequest(out=str(out))], Console()),
+        lambda: predict(PredictRequest(tmp_path, "p.star", out), Console()),
+        lambda: claim(out, {}),  # of extract and simulate
+        lambda: tables.check_writable(out),  # of pick and match
+        lambda: fetch(["1FNT"], out, print),
+    ]
+    for call in calls:
+        with pytest.raises(BenchError, match=r"holds (a line break or another|letters that are not)") as caught:
+            call()
+        assert str(caught.value).isprintable()
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_file_whose_name_is_not_utf_8_is_refused(tmp_path: Path) -> None:

@@ -41,7 +41,8 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 
 def check_new(path: Path) -> None:
-    """Raise BenchError where --out names a file that exists: before the work, not after."""
+    """Raise BenchError where --out names a file that exists, or none that can be: before the work, not after."""
+    check_name(path)
     if path.exists():
         raise BenchError(f"{path}: exists; choose another --out, or move it")
 
@@ -57,6 +58,12 @@ def odd_letters(name: str) -> str:
     if kinds & {"Cc", "Zl", "Zp"}:
         return "holds a line break or another control character; rename it"
     return ""
+
+
+def check_name(name: str | Path) -> None:
+    """Raise BenchError for a name with odd letters."""
+    if problem := odd_letters(str(name)):
+        raise BenchError(f"{str(name)!a}: {problem}")
 
 
 def bytes_digest(content: bytes) -> str:

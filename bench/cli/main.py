@@ -13,7 +13,7 @@ import click
 from click.core import ParameterSource
 
 from bench.base.errors import BenchError
-from bench.base.files import odd_letters
+from bench.base.files import check_name
 from bench.base.stopping import Stopped, requests_to, stop
 from bench.base.version import VERSION
 from bench.cli.data import data
@@ -307,7 +307,8 @@ def _answer() -> int:
     """Run the command, print its error if there is one, and return the exit code."""
     try:
         with requests_to(stop):
-            _check_arguments(sys.argv[1:])
+            for argument in sys.argv[1:]:
+                check_name(argument)
             bench(standalone_mode=False)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else FAILED if end.code else OK
@@ -343,12 +344,6 @@ def _mend_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-
-
-def _check_arguments(arguments: list[str]) -> None:
-    for argument in arguments:
-        if problem := odd_letters(argument):
-            raise BenchError(f"{argument!a}: {problem}")
 
 
 def _of_disk(error: OSError) -> str:

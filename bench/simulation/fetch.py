@@ -11,7 +11,7 @@ from pathlib import Path
 import requests
 
 from bench.base.errors import BenchError
-from bench.base.files import file_digest, write_atomically
+from bench.base.files import check_name, file_digest, write_atomically
 from bench.base.json_files import TEXT, Schema, read_json
 from bench.simulation.structure import damage
 
@@ -35,6 +35,7 @@ def fetch(ids: list[str], folder: Path, note: Note, mirror: str = MIRROR) -> lis
     for pdb in ids:
         if not re.fullmatch(r"[0-9][A-Z0-9]{3}|PDB_[0-9A-Z]{8}", pdb):
             raise BenchError(f"--pdb {pdb}: not a PDB id; one has a digit and three letters or digits, as in 1FNT")
+    check_name(folder)
     folder.mkdir(parents=True, exist_ok=True)
     return [_one(pdb, folder, note, mirror) for pdb in ids]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
 
 from bench import registry
@@ -110,7 +109,7 @@ def load(store: Store, key: str) -> Predictor:
     method = registry.method(trial.method, dict(trial.settings))
     try:
         network = method.restore(backbone, store.weights(key))
-    except (RuntimeError, SafetensorError) as error:
+    except RuntimeError as error:
         reason = str(error).partition("\n")[0]
         raise BenchError(
             f"{store.home(key)}: does not hold the weights of {trial.method} ({reason}); run the trial again"

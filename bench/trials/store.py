@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from filelock import FileLock, Timeout
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from bench.base.arrays import FloatArray
 from bench.base.errors import BenchError
-from bench.base.files import bytes_digest, digest, write_atomically
+from bench.base.files import bytes_digest, check_name, digest, write_atomically
 from bench.base.json_files import read_json
 from bench.base.version import VERSION
 from bench.trials.rows import as_rows, printable
@@ -54,6 +55,7 @@ class Store:
     @staticmethod
     def create(folder: Path) -> Store:
         """Open a results folder, made where there is none; raises BenchError for a folder of other things."""
+        check_name(folder)
         if folder.exists() and not folder.is_dir():
             raise BenchError(f"--out {folder}: is a file; name a folder")
         if not (folder / "store.json").exists():
@@ -208,16 +210,19 @@ class Store:
 
     def weights(self, key: str) -> dict[str, Tensor]:
         """The network that a trial's validation chose; raises BenchError where it kept none, or another."""
-        content = self._kept(key, "weights.safetensors")
-        if content is None:
+        weights = self.weights_or_none(key)
+        if weights is None:
             path = self.home(key) / "weights.safetensors"
             raise BenchError(f"{path}: not there, or not what the trial wrote; delete {path.parent} and run it again")
-        return load(content)
+        return weights
 
-    def weights_or_none(self, record: Record) -> dict[str, Tensor] | None:
+    def weights_or_none(self, key: str) -> dict[str, Tensor] | None:
         """The same; None where they are not there or not what the trial wrote."""
-        content = self._kept(record.key, "weights.safetensors")
-        return None if content is None else load(content)
+        content = self._kept(key, "weights.safetensors")
+        try:
+            return None if content is None else load(content)
+        except SafetensorError:  # a checksum that somebody made fit
+            return None
 
     def reconstructions(self, key: str) -> FloatArray | None:
         """(classes, 2, d, h, w): one test volume a class and its reconstruction; None where there are none."""

@@ -82,8 +82,9 @@ def scored_by_today(store: Store, job: Job, runtime: Runtime) -> bool:
         return False
     if record.result.scored_by == scoring_code():
         return True
-    weights = store.weights_or_none(record)
+    weights = store.weights_or_none(job.trial.key())
     if weights is None:
+        store.note(job.trial, "its weights are not there, or not what it wrote; trained again")
         return False
     result = score_again(job.trial, job.data_folder, runtime, record.result, weights)
     if result.status is not Status.DONE:
