@@ -14,6 +14,7 @@ import pytest
 
 from bench.base import cache as cache_module
 from bench.base.cache import Cache
+from bench.base.errors import BenchError
 from bench.base.files import write_atomically
 
 
@@ -192,3 +193,16 @@ def test_a_file_is_whole_or_the_one_before_it(tmp_path: Path) -> None:
         write_atomically(path, 2)  # type: ignore[arg-type]
     assert path.read_text() == "one"
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(("error", "left"), [(BenchError("no signal"), False), (OSError("no room"), True)])
+def test_what_cannot_be_made_leaves_nothing_and_what_was_interrupted_does(
+    error: Exception, left: bool, tmp_path: Path
+) -> None:
+    def make(folder: Path) -> None:
+        (folder / "half").write_text("half")
+        raise error
+
+    with pytest.raises(type(error), match=str(error)):
+        Cache(tmp_path).entry("data", "key", make, resumable=True)
+    assert [path.name for path in tmp_path.rglob("half")] == ["half"] * left

@@ -189,6 +189,18 @@ def test_a_bad_parameter_is_one_line(
     assert err.count("\n") == 1
 
 
+def test_a_microscope_that_passes_nothing_leaves_no_set_half_made(
+    two_structures: Path, tmp_path: Path, bench: Call
+) -> None:
+    blind = ["--amplitude-contrast", 0, "--defocus-in-micrometres", 0, "--spherical-aberration-in-millimetres", 0]
+    options = ["--structures", two_structures, "--out", tmp_path / "out", "--box", 16, "--per-class", 2]
+    code, _, err = bench("data", "simulate", *options, *blind)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "leaves no signal" in err
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file() and path.stat().st_size]
+    assert bench("data", "simulate", *options)[0] == 0
+
+
 def test_a_run_says_which_models_it_leaves_out_as_the_simulation_does(
     two_structures: Path, tmp_path: Path, bench: Call
 ) -> None:

@@ -43,7 +43,7 @@ class Cache:
         """The folder `kind`-`key`; where there is none, `make` fills it, once, whoever else waits for it.
 
         One whose files are not those that were made, or not of this entry, is made anew.
-        resumable: what an interrupted `make` left is given to the next one.
+        resumable: what an interrupted `make` left is given to the next one; one that raises BenchError leaves nothing.
         """
         name = f"{kind}-{key}"
         final, aside = self.folder / name, self.folder / f".{name}.partial"
@@ -59,7 +59,11 @@ class Cache:
                     shutil.rmtree(aside, ignore_errors=True)
                 aside.mkdir(exist_ok=True)
                 began_in_ns = time.time_ns()
-                make(aside)
+                try:
+                    make(aside)
+                except BenchError:  # what cannot be made leaves nothing to go on with
+                    shutil.rmtree(aside)
+                    raise
                 files = {file: _or_unsure(mark, began_in_ns) for file, mark in _contents(aside).items()}
                 write_atomically(aside / CONTENTS, json.dumps({"entry": name, "files": files}))
                 aside.rename(final)
