@@ -157,7 +157,7 @@ def test_what_broke_off_is_no_entry(tmp_path: Path) -> None:
 
 def _slowly(folder: Path, made: Path) -> None:
     time.sleep(0.3)
-    with made.open("a") as file:
+    with made.open("a", encoding="utf-8") as file:
         file.write("x")
     _make("one")(folder)
 

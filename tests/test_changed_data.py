@@ -86,7 +86,7 @@ def test_a_changed_source_is_another_data_set(kind: str, tmp_path: Path) -> None
         if kind == "simulated":
             atom = "ATOM  {n:5d}  C   ALA A{n:4d}    {x:8.3f}{y:8.3f}{z:8.3f}  1.00  0.00           C"
             atoms = [atom.format(n=n, x=30 * n * i % 47, y=20 * n, z=7 * n % 31) for n in range(9)]
-            path.write_text("\n".join(atoms))
+            path.write_text("\n".join(atoms), encoding="utf-8")
         else:
             density = np.exp(-(z**2 / (4 + 4 * i) + y**2 / 6 + x**2 / 9)).astype(np.float32)
             path.unlink(missing_ok=True)

@@ -39,7 +39,7 @@ def record(make_trial: Callable[..., Trial]) -> Make:
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.name))
 def test_no_figure_or_table_knows_a_method(path: Path) -> None:
-    source = path.read_text()
+    source = path.read_text(encoding="utf-8")
     for name in registry.entries(registry.METHODS):
         for word in (name, registry.method(name).title):
             assert not re.search(rf"(?<![\w-]){re.escape(word)}(?!\w)", source), word

@@ -69,7 +69,7 @@ class Command:
     def name_of(self, pid: int) -> str:
         """What a process calls itself: Ray's workers say what they do."""
         try:
-            return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ").strip()
+            return Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8").replace("\0", " ").strip()
         except OSError:
             return ""
 

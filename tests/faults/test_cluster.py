@@ -68,7 +68,7 @@ def test_a_node_that_leaves_takes_no_trial_along(
 def test_a_trial_that_eats_all_memory_is_killed_and_named(start: Start, faulty: dict[str, str], tmp_path: Path) -> None:
     """Ray's memory monitor, set to three gigabytes above what is in use now, sees the worker grow and kills it."""
     memory = {}
-    for line in Path("/proc/meminfo").read_text().splitlines():
+    for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines():
         name, value = line.split(":")
         memory[name] = int(value.split()[0]) * 1024
     used = memory["MemTotal"] - memory["MemAvailable"]
@@ -93,7 +93,7 @@ def test_three_hundred_trials_leave_nothing_behind(start: Start, tmp_path: Path)
     while command.process.poll() is None:
         done = len(list(out.glob("trials/*/result.json")))
         try:
-            status = Path(f"/proc/{driver}/status").read_text()
+            status = Path(f"/proc/{driver}/status").read_text(encoding="utf-8")
             resident = int(next(x for x in status.splitlines() if x.startswith("VmRSS")).split()[1]) / 1024
             seen.append((done, resident, len(os.listdir(f"/proc/{driver}/fd"))))  # noqa: PTH208
         except (OSError, StopIteration):

@@ -62,7 +62,7 @@ def trap(sprung: Path) -> bytes:
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_no_source_reads_what_could_run(path: Path) -> None:
     starts_itself = {"subprocess"} if path.name == "sweeper.py" else set()  # this file, with a number; nothing else
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             assert not {alias.name.partition(".")[0] for alias in node.names} & (EXECUTES - starts_itself)
         elif isinstance(node, ast.ImportFrom):

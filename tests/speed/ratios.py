@@ -70,7 +70,7 @@ def broken(speed: dict[str, Any]) -> list[str]:
 
 def main(speed: str, reference: str | None = None, how: str = str(TOLERANCE)) -> int:
     """Print, then compare or store."""
-    speeds = json.loads(Path(speed).read_text())
+    speeds = json.loads(Path(speed).read_text(encoding="utf-8"))
     now = ratios(speeds)
     print(f"{'':52} {'plain':>9} {'fast':>9} {'ratio':>6} {'plain':>10} {'fast':>10} {'rate':>10}")
     for name, pair in now.items():
@@ -86,10 +86,11 @@ def main(speed: str, reference: str | None = None, how: str = str(TOLERANCE)) ->
     gated = {name: pair for name, pair in now.items() if pair["gated"]}
     if how == "write":
         Path(reference).write_text(
-            json.dumps({k: round(v["ratio"], 2) for k, v in gated.items()}, indent=1, ensure_ascii=False) + "\n"
+            json.dumps({k: round(v["ratio"], 2) for k, v in gated.items()}, indent=1, ensure_ascii=False) + "\n",
+            encoding="utf-8",
         )
         return 0
-    worse = fallen(gated, json.loads(Path(reference).read_text()), float(how)) + broken(speeds)
+    worse = fallen(gated, json.loads(Path(reference).read_text(encoding="utf-8")), float(how)) + broken(speeds)
     print("\n".join(worse) or "no ratio has fallen, no law is broken")
     return 1 if worse else 0
 
