@@ -13,7 +13,7 @@ from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args, get_type_hints
 
-from bench.base.errors import BenchError
+from bench.base.errors import BenchError, first_line
 from bench.base.parameters import Range, Said
 
 if TYPE_CHECKING:
@@ -143,10 +143,8 @@ def _load(group: str, name: str, contract: type) -> Any:
     module_name, _, attribute = target.partition(":")
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:  # anybody's code
-        raise BenchError(
-            f"{target}: cannot be imported ({type(error).__name__}: {error}); mend or remove it"
-        ) from error
+    except (Exception, SystemExit) as error:  # anybody's code
+        raise BenchError(f"{target}: cannot be imported ({first_line(error)}); mend or remove it") from error
     if attribute and not hasattr(module, attribute):
         raise BenchError(f"{target}: {module_name} has no {attribute}; mend the entry point of its package")
     found = [getattr(module, attribute)] if attribute else vars(module).values()
@@ -173,10 +171,8 @@ def _made(kind: type) -> Any:
         made = kind()
     except BenchError as error:
         raise BenchError(f"{where}: {error}") from error
-    except Exception as error:  # anybody's code
-        raise BenchError(
-            f"{where}: cannot be made ({type(error).__name__}: {error}); give each parameter a default"
-        ) from error
+    except (Exception, SystemExit) as error:  # anybody's code
+        raise BenchError(f"{where}: cannot be made ({first_line(error)}); give each parameter a default") from error
     own = {name for name, kind_of in inspect.get_annotations(kind).items() if "ClassVar" not in str(kind_of)}
     if hidden := sorted(own - {f.name for f in fields(made)}):
         raise BenchError(f"{where}: {', '.join(hidden)} would be no parameter; put @dataclass(frozen=True) above it")

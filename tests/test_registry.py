@@ -177,6 +177,24 @@ def test_a_broken_method_of_another_package_is_one_line_before_data_are_made(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("group", [registry.METHODS, registry.DATASETS])
+@pytest.mark.parametrize("code", ["raise RuntimeError('boom\\nmore')", "raise SystemExit", "import no_such_package"])
+def test_a_package_that_cannot_be_imported_is_one_line_before_data_are_made(
+    code: str, group: str, bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from importlib.metadata import EntryPoint
+
+    (tmp_path / "broken_package.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    stray = EntryPoint("stray", "broken_package:Broken", group)
+    monkeypatch.setattr(registry, "entry_points", lambda group: [stray] if group == stray.group else [])
+    named = ["--methods", "stray"] if group == registry.METHODS else ["--dataset", "stray"]
+    exit_code, _, err = bench("run", *named, "--backend", "serial", "--out", tmp_path / "out")
+    assert (exit_code, len(err.splitlines())) == (2, 1)
+    assert "broken_package:Broken: cannot be imported (" in err
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_method_without_a_title_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     from bench.methods.supervised import Supervised
 

@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from bench import registry
 from bench.base.code import code_digest
+from bench.base.errors import first_line
 from bench.base.machine import peak_in_mebibytes, start_peak
 from bench.learning.checkpoint import Checkpoints
 from bench.learning.contracts import Weights
@@ -141,7 +142,7 @@ def _measured(runtime: Runtime, work: Callable[[], Result]) -> Result:
         except (Exception, SystemExit) as error:  # any method may be anybody's code: its failure is a row
             if isinstance(error, OSError) and error.errno in FULL:
                 raise
-            result = Result(Status.FAILED, _first_line(error), traceback.format_exc())
+            result = Result(Status.FAILED, first_line(error), traceback.format_exc())
     result.costs.seconds = time.perf_counter() - began
     result.costs.peak_memory_mib = peak_in_mebibytes(runtime.device)
     return result
@@ -158,11 +159,3 @@ def _counts(prepared: Prepared) -> Counts:
         split_by=split.by,
         split=split.hash(),
     )
-
-
-def _first_line(error: BaseException) -> str:
-    try:
-        text = str(error)
-    except Exception:  # an error of somebody's own kind, which cannot say what it is
-        text = ""
-    return f"{type(error).__name__}: {text}".partition("\n")[0]

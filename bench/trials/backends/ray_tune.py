@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from bench.base.errors import BenchError
+from bench.base.errors import BenchError, first_line
 from bench.base.machine import usable_cpus
 from bench.base.stopping import Stopped, handlers_kept, requests_to
 from bench.trials.backends.jobs import REHEARSAL_LIMIT_IN_SECONDS, TOO_LONG, Job, OnDone, Resources, run_job, timed_out
@@ -216,7 +216,7 @@ class Ray:
         if said := timed_out(self.store.dump(trial)):
             status, text, error = Status.TIMED_OUT, TOO_LONG, RuntimeError(said)
         elif isinstance(error, RayTaskError):  # raised beside the method: no disk that all nodes share, say
-            status, text = Status.FAILED, f"{type(error.cause).__name__}: {error.cause}".partition("\n")[0]
+            status, text = Status.FAILED, first_line(error.cause)
         else:
             memory = " for lack of memory" if "OutOfMemory" in str(error) or "OOM" in str(error) else ""
             text = f"the worker process died{memory}, also when tried again; --resume tries once more"
