@@ -127,6 +127,20 @@ def test_no_text_of_what_is_written_is_a_formula(bench: Bench, planted: tuple[Pa
     assert {*again["class"], *again["tomogram"]} == {"=big()", "small", "", "one", "@two"}
 
 
+@pytest.mark.parametrize("more", [[], ["--voxel-size-in-angstroms", "7"]])
+def test_a_box_of_infinite_voxels_is_dropped_without_a_warning(
+    more: list[str], bench: Bench, planted: tuple[Path, pd.DataFrame]
+) -> None:
+    folder, table = planted
+    z, y, x = np.round(table.loc[3, ["z_angstrom", "y_angstrom", "x_angstrom"]].to_numpy(float) / 5).astype(int)
+    content = bytearray((folder / "tomograms/one.mrc").read_bytes())
+    np.frombuffer(content, np.float32, offset=1024).reshape(40, 60, 90)[z, y, x] = np.inf
+    (folder / "tomograms/one.mrc").write_bytes(content)
+    assert _extract(bench, folder, table, *more)[0] == 0
+    dropped = pd.read_csv(folder / "set/dropped.csv").set_index("row")["reason"]
+    assert dropped[4] == "its box is blank or holds NaN"
+
+
 def test_background_lies_beside_the_particles(bench: Bench, planted: tuple[Path, pd.DataFrame]) -> None:
     folder, table = planted
     assert _extract(bench, folder, table, "--background", 20)[0] == 0

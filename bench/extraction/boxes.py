@@ -102,8 +102,9 @@ def _cut_one(
     if not inside(centre[None], voxels.shape, box, ratio)[0]:
         sides = "×".join(map(str, voxels.shape))
         raise BenchError(f"{file}: {sides} voxels are too few for a box of {box}; choose a smaller --box")
-    cube = cut(voxels, centre, box, ratio)
-    scaled = normalised(cube, cutting.contrast)
+    with np.errstate(over="ignore", invalid="ignore"):  # of NaN and of what float32 cannot hold: such a box is refused
+        cube = cut(voxels, centre, box, ratio)
+        scaled = normalised(cube, cutting.contrast)
     return (cube if cutting.grey_scale == "as read" and scaled is not None else scaled), voxel_size
 
 
