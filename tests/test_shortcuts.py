@@ -69,4 +69,6 @@ def test_the_command_says_what_is_there(bench: Bench, tmp_path: Path, rng: np.ra
     for line in ("45 boxes of 8×8×8", "3 tomogram(s)", "one: 20, SNR", "no class: 5", "class from the rim"):
         assert line in out
     assert (tmp_path / "a.png").stat().st_size > 1000
-    assert bench("data", "inspect", "--data", folder, "--out", tmp_path / "a.png")[0] == 2
+    for name in ("a.png", "a", "b.star"):  # exists, and is no picture
+        code, _, err = bench("data", "inspect", "--data", folder, "--out", tmp_path / name)
+        assert (code, err.count("\n")) == (2, 1)

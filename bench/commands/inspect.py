@@ -7,11 +7,11 @@ from pathlib import Path
 
 from bench import registry
 from bench.base.console import Console
-from bench.base.files import check_new
 from bench.commands import pictures
 from bench.data import shortcuts
 from bench.data.shortcuts import Shortcut
 from bench.data.subtomograms import Subtomograms
+from bench.files import sheets
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Inspected:
 
 def inspect(dataset: str, folder: Path | None, out: Path, console: Console) -> Inspected:
     """Look into a data set by its name; into `out` goes a picture of some boxes."""
-    check_new(out)
+    sheets.check_writable(out)
     made = replace(registry.dataset(dataset), folder=folder).load()
     tomograms = 0 if made.tomogram_ids is None else len(set(made.tomogram_ids))
     classes = [(name, len(which), shortcuts.snr(made, which)) for name, which in made.by_class()]

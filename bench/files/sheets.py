@@ -16,10 +16,19 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Circle
 
 from bench.base.arrays import Float64Array, FloatArray
+from bench.base.errors import BenchError
+from bench.base.files import check_new
 
 DPI = 150
 SHEET_WIDTH_IN_INCHES = 9.0
 GALLERY_COLUMNS = 10
+
+
+def check_writable(path: Path) -> None:
+    """Raise BenchError where no picture can be written: before the work, not after."""
+    if path.suffix.lower() != ".png":
+        raise BenchError(f"{path}: the picture is a PNG; end the name in .png")
+    check_new(path)
 
 
 def slices(rows: list[tuple[str, list[FloatArray]]], titles: list[str], title: str, path: Path) -> None:
