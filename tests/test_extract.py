@@ -277,6 +277,8 @@ def test_pick_match_extract_by_hand(bench: Bench, tmp_path: Path, rng: np.random
     cut_out = ["--tomograms", tmp_path / "tomo.mrc", "--box", 10, "--out", tmp_path / "set"]
     assert bench("data", "extract", *table, *cut_out)[0] == 0
     assert pd.read_csv(tmp_path / "set/dropped.csv")["reason"].tolist() == ["not on the keep-list"]
+    (tmp_path / "boxes").mkdir()
+    volume.write(tmp_path / "boxes" / "tomo.mrc", tomogram[:8, :8, :8], 10.0)
     for wrong in (
         [*picked, "--out", tmp_path / "picks.star"],  # exists
         [*picked, "--out", tmp_path / "picks.doc"],
@@ -287,6 +289,7 @@ def test_pick_match_extract_by_hand(bench: Bench, tmp_path: Path, rng: np.random
         ["data", "pick", tmp_path / "tomo.mrc", "--diameter-in-angstroms", 9000, "--out", tmp_path / "a.star"],
         ["data", "pick", tmp_path / "no.mrc", "--diameter-in-angstroms", 90, "--out", tmp_path / "a.star"],
         [*matched, "--step-in-degrees", 0, "--out", tmp_path / "a.star"],
+        [*matched, "--near", tmp_path / "boxes", "--out", tmp_path / "a.star"],  # which have no places
         ["data", "match", tmp_path / "tomo.mrc", "--template", tmp_path / "keep.txt", "--out", tmp_path / "a.star"],
     ):
         code, _, err = bench(*wrong)

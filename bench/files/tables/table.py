@@ -92,8 +92,11 @@ class ParticleTable:
         """(z, y, x) of rows `which` in voxels of a tomogram of `shape`, its first voxel being 0, (n, 3).
 
         voxel_size: of the tomogram in Å. unit: Å a unit of the file's coordinates; None: what the file says.
+        Raises BenchError for rows that are boxes without a place, and where a size is needed that nobody says.
         """
         rows = self.rows.iloc[which]
+        if rows["z"].isna().any():
+            raise BenchError(f"{self.path}: has no coordinates, only boxes; name a table that has them")
         scale = np.full(len(rows), unit) if unit else rows["angstroms_per_unit"].to_numpy(float)
         if voxel_size is None and np.isfinite(scale).any():
             raise BenchError(f"{self.path}: counts in Å, but the tomogram does not say its voxel size; give it by hand")
