@@ -27,6 +27,11 @@ Bench = Callable[..., tuple[int, str, str]]
 TINY = ["--set", "phantoms.box=8", "--set", "phantoms.per_class=30", "--epochs", "1", "--seeds", "1"]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--cases", type=int, default=1000, help="generated cases of faults/test_cases.py")
+    parser.addoption("--first-seed", type=int, default=0, help="seed of the first 1,000 of them")
+
+
 @pytest.fixture(scope="session")
 def structures() -> Path:
     """The folder of real PDB entries."""

@@ -7,12 +7,12 @@ import io
 import struct
 import tracemalloc
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
+from damage import of_bytes
 
 from bench.base.errors import BenchError
 from bench.files import volume
@@ -20,63 +20,7 @@ from bench.files import volume
 MODES = {0: "i1", 1: "i2", 2: "f4", 6: "u2", 12: "f2"}
 EM_TYPES = {1: "i1", 2: "i2", 4: "i4", 5: "f4", 9: "f8"}
 SHAPES = [(3, 4, 5), (6, 10, 8), (2, 1, 300), (31, 60, 47)]
-EXTREMES = [-(2**31), -1, 0, 1, 2, 3, 4, 101, 256, 401, 65535, 65536, 2**31 - 1]
-SIZES = np.array([0, -1, np.nan, np.inf, 1e-40, 1e30, 10, 13, 3e38], np.float32).view(np.int32)
 BUFFERS_IN_BYTES = 750_000  # gzip's and ours, whatever the file
-
-Mutation = Callable[[bytearray, np.random.Generator], bytearray]
-
-
-def _at(rng: np.random.Generator, content: bytearray) -> int:
-    """A place in the header or, one time in four, anywhere."""
-    return int(rng.integers(len(content) if rng.random() < 0.25 else min(len(content), 260)))
-
-
-def _flip(content: bytearray, rng: np.random.Generator) -> bytearray:
-    for _ in range(rng.integers(1, 6)):
-        content[_at(rng, content)] ^= 1 << int(rng.integers(8))
-    return content
-
-
-def _extreme(content: bytearray, rng: np.random.Generator) -> bytearray:
-    """A word becomes an extreme or random number, in either byte order."""
-    for _ in range(rng.integers(1, 4)):
-        word = rng.choice([*EXTREMES, *SIZES, rng.integers(-(2**31), 2**31)])
-        at = min(_at(rng, content) // 4 * 4, len(content) - 4)
-        content[at : at + 4] = struct.pack(rng.choice(["<i", ">i"]), int(word))
-    return content
-
-
-def _cut(content: bytearray, rng: np.random.Generator) -> bytearray:
-    return content[: int(rng.integers(len(content)))]
-
-
-def _insert(content: bytearray, rng: np.random.Generator) -> bytearray:
-    at = _at(rng, content)
-    return content[:at] + bytearray(rng.bytes(int(rng.integers(1, 40)))) + content[at:]
-
-
-def _double(content: bytearray, rng: np.random.Generator) -> bytearray:
-    at = _at(rng, content)
-    end = at + int(rng.integers(1, 2000))
-    return content[:end] + content[at:end] + content[end:]
-
-
-def _swap(content: bytearray, rng: np.random.Generator) -> bytearray:
-    """The words of the header in the other byte order, up to some place."""
-    words = int(rng.integers(1, 57))
-    return bytearray(struct.pack(f">{words}i", *struct.unpack_from(f"<{words}i", content))) + content[4 * words :]
-
-
-MUTATIONS: list[Mutation] = [_flip, _extreme, _cut, _insert, _double, _swap]
-
-
-def _mutated(content: bytes, rng: np.random.Generator) -> bytes:
-    damaged = bytearray(content)
-    for i in rng.choice(len(MUTATIONS), size=rng.integers(1, 4)):
-        if len(damaged) >= 256:
-            damaged = MUTATIONS[i](damaged, rng)
-    return bytes(damaged)
 
 
 def _mrc(rng: np.random.Generator) -> bytes:
@@ -159,11 +103,11 @@ def _peak_of_reading(path: Path) -> int:
 @pytest.mark.parametrize("seed", range(500))
 def test_a_damaged_mrc_is_read_or_refused(tmp_path: Path, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    content = _mutated(_mrc(rng), rng)
+    content = of_bytes(_mrc(rng), rng)
     how = rng.choice(["plain", "packed", "packed, then damaged"])
     if how != "plain":
         content = gzip.compress(content, 1)
-        content = _mutated(content, rng) if how != "packed" else content
+        content = of_bytes(content, rng) if how != "packed" else content
     path = tmp_path / "a.mrc"
     path.write_bytes(content)
     assert _peak_of_reading(path) < 4 * _honest_size(content) + BUFFERS_IN_BYTES
@@ -172,7 +116,7 @@ def test_a_damaged_mrc_is_read_or_refused(tmp_path: Path, seed: int) -> None:
 @pytest.mark.parametrize("seed", range(150))
 def test_a_damaged_em_is_read_or_refused(tmp_path: Path, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    content = _mutated(_em(rng), rng)
+    content = of_bytes(_em(rng), rng)
     (tmp_path / "a.em").write_bytes(content)
     assert _peak_of_reading(tmp_path / "a.em") < 4 * len(content) + BUFFERS_IN_BYTES
 
@@ -180,7 +124,7 @@ def test_a_damaged_em_is_read_or_refused(tmp_path: Path, seed: int) -> None:
 @pytest.mark.parametrize("seed", range(150))
 def test_a_damaged_tiff_is_read_or_refused(tmp_path: Path, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    content = _mutated(_tiff(rng), rng)
+    content = of_bytes(_tiff(rng), rng)
     (tmp_path / "a.tif").write_bytes(content)
     ratio = volume._TIFF_RATIO  # what deflate may stand for
     assert _peak_of_reading(tmp_path / "a.tif") < 4 * ratio * len(content) + BUFFERS_IN_BYTES
