@@ -196,15 +196,15 @@ def _cast(where: str, value: Any, parameter: Parameter) -> Any:
     """`value`, a string if it comes from the command line, in the type of the parameter."""
     default, kind = parameter.default, parameter.kind
     wanted = f"of the type {kind.__name__}" if default is None else f"a value like {default!r}"
-    if isinstance(value, str) and kind is not str:
-        try:
+    try:
+        if isinstance(value, str) and kind is not str:
             value = ast.literal_eval(value)
-        except (ValueError, SyntaxError) as error:
-            raise BenchError(f"{where}: not {wanted}") from error
+        if kind is float and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError, OverflowError) as error:
+        raise BenchError(f"{where}: not {wanted}") from error
     if value is None and default is None:
         return None
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
     if kind is tuple and isinstance(value, list | tuple | int | float):
         value = tuple(value) if isinstance(value, list | tuple) else (value,)
     if type(value) is not kind and kind is not object:

@@ -251,6 +251,7 @@ def test_settings_take_the_type_of_the_default() -> None:
         (registry.METHODS, "self_training", "thresholds", "(0.5, 2.0)", "from 0 to 1"),
         (registry.METHODS, "self_training", "thresholds", "('a',)", "from 0 to 1"),
         (registry.METHODS, "self_training", "thresholds", "()", "from 0 to 1"),
+        (registry.METHODS, "self_training", "thresholds", "((0.5,),)", "from 0 to 1"),
     ],
 )
 def test_a_value_out_of_range_is_one_line(group: str, name: str, key: str, value: str, allowed: str) -> None:
@@ -259,6 +260,13 @@ def test_a_value_out_of_range_is_one_line(group: str, name: str, key: str, value
         make(name, {key: value})
     assert str(caught.value).startswith(f"--set {name}.{key}={value}: must be ")
     assert allowed in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["9" * 400, "-" * 5000 + "1", "{[]: 1}", "(" * 1000, "9" * 5000])
+def test_what_python_itself_cannot_read_is_one_line(value: str) -> None:
+    with pytest.raises(BenchError, match=r"not a value like 1\.0") as caught:
+        registry.method("autoencoding", {"alpha": value})
     assert "\n" not in str(caught.value)
 
 

@@ -39,7 +39,7 @@ class Range:
         if self.choices:
             return value in self.choices
         if isinstance(value, tuple | list):
-            return len(value) > 0 and all(one in self for one in value)
+            return len(value) > 0 and all(not isinstance(one, tuple | list) and one in self for one in value)
         if isinstance(value, bool) or not isinstance(value, Real):
             return self == Range() and value != ""
         number: Any = value  # an integer may be too large for a float
