@@ -282,6 +282,7 @@ def test_blobs_says_what_is_wrong(change: dict[str, Any], message: str) -> None:
         ({"tilt_limit_in_degrees": 0.0}, "tilt limit 0"),
         ({"tolerance": 0.0}, "tolerance 0"),
         ({"voxel_size_in_angstroms": 2.0}, "hand: its mask"),
+        ({"voxel_size_in_angstroms": 1000.0}, "hand: is .* voxels wide"),
         ({"voxel_size_in_angstroms": -1.0}, "voxel size -1"),
         ({"contrast": "grey"}, "dark or bright"),
         ({"count": 0}, "count 0"),

@@ -64,11 +64,15 @@ def templates(
 ) -> Templates:
     """The templates of `density` in voxels of the tomogram; the low-pass falls to half amplitude at its resolution.
 
-    Raises BenchError for a density that is nowhere above 0, or larger than the tomogram's shortest side.
+    Raises BenchError for a density that is nowhere above 0, no wider than two voxels, or larger than the tomogram's
+    shortest side.
     """
     if not (np.isfinite(density.voxels).all() and (density.voxels > 0).any()):
         raise BenchError(f"{density.name}: no density above 0, or NaN; give a finite map, bright on 0")
-    radius = radius_in_angstroms(density) / voxel_size_in_angstroms + MASK_MARGIN
+    own = radius_in_angstroms(density) / voxel_size_in_angstroms
+    if own <= 1:
+        raise BenchError(f"{density.name}: is {2 * own:.1g} voxels wide, must be above 2; check both voxel sizes")
+    radius = own + MASK_MARGIN
     reach = math.floor(radius)
     if shortest_side < 2 * reach + 1:
         raise BenchError(
