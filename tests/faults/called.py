@@ -17,6 +17,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -124,22 +125,34 @@ def _show(message: Warning | str, category: type[Warning], filename: str, lineno
 
 
 def _wait(child: int, streams: list[Path], silence_in_seconds: float) -> tuple[int, bool]:
-    """The exit code, and whether it was silent for so long that it had to be ended."""
-    said, since, pause = 0, time.monotonic(), 0.001
+    """The exit code, and whether it was silent for so long that it had to be ended.
+
+    The time that it waits for a core, on a machine with other work, does not count.
+    """
+    said, since, queued, pause = 0, time.monotonic(), 0.0, 0.001
     while True:
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
             return os.waitstatus_to_exitcode(status), False
         now = sum(path.stat().st_size for path in streams if path.exists())
         if now > said:
-            said, since = now, time.monotonic()
-        elif time.monotonic() - since > silence_in_seconds:
+            said, since, queued = now, time.monotonic(), _queued_seconds(child)
+        elif time.monotonic() - since > silence_in_seconds + max(0.0, _queued_seconds(child) - queued):
             os.kill(child, signal.SIGABRT)  # faulthandler says where it is
             time.sleep(0.2)
             os.kill(child, signal.SIGKILL)
             return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), True
         time.sleep(pause)
         pause = min(1.3 * pause, 0.02)
+
+
+def _queued_seconds(process: int) -> float:
+    """How long the threads of a process have waited for a core since they began."""
+    found = 0
+    for path in Path(f"/proc/{process}/task").glob("*/schedstat"):
+        with suppress(OSError):  # that thread has ended
+            found += int(path.read_text(encoding="utf-8").split()[1])
+    return found / 1e9
 
 
 def state(folder: Path) -> dict[Path, tuple[int, int]]:

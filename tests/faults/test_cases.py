@@ -30,7 +30,7 @@ from bench.cli.main import BAD_INPUT, FAILED, OK
 from bench.commands import pick
 from faults import material
 from faults.called import CRASHED, SILENCE_IN_SECONDS, call, problems, state
-from faults.generated import COMMANDS, GOOD, Case, cases
+from faults.generated import COMMANDS, GOOD, Case, Good, cases
 
 Folders = Callable[[], Path]
 CASES_OF_A_SEED = sum(good.cases for good in GOOD.values())
@@ -183,7 +183,8 @@ def test_a_command_that_is_broken_for_some_values_is_found(
 
 def test_a_new_option_and_a_new_parameter_have_cases(monkeypatch: pytest.MonkeyPatch) -> None:
     option = click.Option(["--new-in-angstroms"], type=float)
-    monkeypatch.setattr(COMMANDS["data pick"], "params", [*COMMANDS["data pick"].params, option])
+    monkeypatch.setitem(COMMANDS, "data fresh", click.Command("fresh", params=[option]))
+    monkeypatch.setitem(GOOD, "fresh", Good("data fresh", {}))
     parameter = registry.Parameter("fresh", 1.0, "", float, Range(low=0, high=2))
     monkeypatch.setattr(registry, "parameters", lambda *_: [parameter])
     options: set[str] = set()
@@ -191,9 +192,9 @@ def test_a_new_option_and_a_new_parameter_have_cases(monkeypatch: pytest.MonkeyP
 
     @seed(0)
     @settings(max_examples=200, database=None, deadline=None, phases=[Phase.generate])
-    @given(cases("pick", [Path("a")]), cases("run-phantoms", [Path("a")]))
-    def collect(picked: Case, run: Case) -> None:
-        options.update(picked.values)
+    @given(cases("fresh", [Path("a")]), cases("run-phantoms", [Path("a")]))
+    def collect(fresh: Case, run: Case) -> None:
+        options.update(fresh.values)
         values.update(text.partition("fresh=")[2] for text in run.values.get("settings", []) if "fresh" in text)
 
     collect()
