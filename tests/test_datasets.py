@@ -236,3 +236,15 @@ def test_noble_says_what_to_get_and_keeps_tomograms_apart(tmp_path: Path, rng: n
     assert made.tomogram_ids is not None
     assert len(set(made.tomogram_ids)) == 21  # "a" of one deposition is not "a" of another
     assert noble.test_fraction == 0.5
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_set_with_voxels_that_are_no_numbers_is_neither_written_nor_used(value: float, tmp_path: Path) -> None:
+    volumes = np.random.default_rng(0).normal(size=(200, 8, 8, 8)).astype(np.float32)
+    made = Subtomograms(volumes, np.arange(200) % 2, ("a", "b"), 10.0, "mine")
+    made.save(tmp_path)
+    volumes[150, 2, 3, 4] = value
+    np.save(tmp_path / "volumes.npy", volumes)
+    for use in (lambda: Subtomograms.open_unchanged(tmp_path), made.fingerprint):
+        with pytest.raises(BenchError, match="mine: holds NaN or infinite voxels"):
+            use()

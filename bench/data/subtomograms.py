@@ -116,9 +116,14 @@ class Subtomograms:
         return (total / max(1, len(which))).astype(np.float32)
 
     def fingerprint(self, progress: Progress = silent) -> str:
-        """SHA-256 over voxels, labels, names and tilt range: what a trial was run on."""
+        """SHA-256 over voxels, labels, names and tilt range: what a trial was run on.
+
+        Raises BenchError where a voxel is not finite.
+        """
         digest, n = hashlib.sha256(json.dumps([self.class_names, self.volumes.shape]).encode()), 0
         for some in _in_parts(self.volumes):
+            if not np.isfinite(some).all():
+                raise BenchError(f"{self.title}: holds NaN or infinite voxels; mask or re-extract those volumes")
             digest.update(some.tobytes())
             progress(n := n + len(some), len(self.volumes))
         digest.update(self.labels.tobytes())
