@@ -154,6 +154,24 @@ def test_an_option_of_bench_data_out_of_range_is_one_line(
     assert not (tmp_path / "out").exists()
 
 
+def test_pytorch_without_memory_is_one_line_another_error_of_its_is_not(
+    bench: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 687960000 bytes.\n"
+
+    def fail(*_: object) -> None:
+        raise RuntimeError(said)
+
+    monkeypatch.setattr("bench.commands.pick.pick", fail)
+    request = ["data", "pick", tmp_path / "t.mrc", "--diameter-in-angstroms", 9]
+    code, _, err = bench(*request)
+    assert (code, err.count("\n")) == (2, 1)
+    assert err.startswith("bench: out of memory")
+    said = "a bug"
+    with pytest.raises(RuntimeError, match="a bug"):
+        bench(*request)
+
+
 def test_bad_folders_are_one_line(bench: Call, tmp_path: Path) -> None:
     shapes = _boxes(tmp_path / "shapes", {"a": (8, 8, 8), "b": (12, 12, 12)})
     odd = _boxes(tmp_path / "odd", {"a": (10, 10, 10), "b": (10, 10, 10)})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -331,8 +332,11 @@ def _answer() -> int:
     except UnicodeEncodeError as error:
         where = f"{error.object[:80]!a}: cannot be written as {error.encoding}"
         return _complain(f"{where}; rename it, or set PYTHONUTF8=1 if the locale is to blame")
-    except MemoryError as error:
-        return _complain(f"out of memory ({error}); choose fewer or smaller boxes")
+    except (MemoryError, RuntimeError) as error:  # PyTorch lacks memory with a RuntimeError
+        text = str(error).partition("\n")[0]
+        if isinstance(error, RuntimeError) and not re.search("allocate memory|out of memory", text):
+            raise
+        return _complain(f"out of memory ({text}); choose fewer or smaller boxes")
     return OK
 
 
