@@ -360,3 +360,27 @@ def test_a_large_table_takes_no_more_than_four_times_its_size(tmp_path: Path) ->
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 4 * path.stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "word"),
+    [
+        (
+            "a.star",
+            STAR.replace("100 200 30   2.0 -4.0 8.0", "1e308 2 3 -1e308 0 0").replace(" 1 2.0", " 1 1e-5"),
+            "row 1",
+        ),
+        ("a.json", COPICK.replace("[[1.0, 0.0", "[[1e300, 0.0"), "no rotation"),
+        ("a.tbl", " ".join(["1", "0", "0", "1e308", *["0"] * 19, "1e308", "0", "0"]), "row 1"),
+    ],
+)
+def test_numbers_too_large_together_are_one_line_without_warnings(
+    name: str, text: str, word: str, tmp_path: Path
+) -> None:
+    with pytest.raises(BenchError, match=word):
+        tables.read(_write(tmp_path, name, text))
+
+
+def test_a_place_too_far_to_count_in_voxels_is_out_of_every_tomogram(tmp_path: Path) -> None:
+    table = tables.read(_write(tmp_path, "a.csv", CSV.replace("30,20,10", "1e308,20,10")))
+    assert table.places(np.arange(2), (8, 8, 8), 0.01)[:, 2].tolist() == [np.inf, 600]

@@ -33,6 +33,7 @@ from bench.files.tables.table import (
 )
 
 LARGEST = 1 << 31  # bytes of text
+LARGEST_OF_A_TURN = 1e6  # copick's may hold a scale
 DYNAMO_SHIFT, DYNAMO_ANGLES, DYNAMO_PLACE = [3, 4, 5], [6, 7, 8], [23, 24, 25]  # columns, from 0
 DYNAMO_TOMOGRAM, DYNAMO_CLASS = 19, 21
 PREDICTED = [f"predicted_{name.lower()}" for name in ADDED]
@@ -176,7 +177,7 @@ def _copick(path: Path, lines: list[str], _class_column: str) -> ParticleTable:
             raise ValueError(f"a name {problem.partition(';')[0]}")
         if not (np.isfinite(zyx).all() and np.isfinite(turns).all()):
             raise ValueError("a number that is not finite")
-        if len(points) and (np.linalg.det(turns) <= 0).any():
+        if len(points) and (np.abs(turns).max() > LARGEST_OF_A_TURN or (np.linalg.det(turns) <= 0).any()):
             raise ValueError("a transformation that is no rotation")
         angles = Rotation.from_matrix(turns).inv().as_euler("ZYZ", degrees=True, suppress_warnings=True)
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError) as error:
@@ -200,7 +201,8 @@ def _dynamo(path: Path, lines: list[str], _class_column: str) -> ParticleTable:
     if n_columns < 26:
         raise BenchError(f"{path}: {n_columns} columns, a Dynamo table has 26 or more; export it again")
     table = np.array([numbers(path, f"column {i + 1}", column) for i, column in enumerate(zip(*cells))]).T
-    place = table[:, DYNAMO_PLACE] + table[:, DYNAMO_SHIFT] - 1  # Dynamo's first voxel is 1
+    with np.errstate(over="ignore"):  # a place that is not finite is refused
+        place = table[:, DYNAMO_PLACE] + table[:, DYNAMO_SHIFT] - 1  # Dynamo's first voxel is 1
     names = [f"{row[DYNAMO_TOMOGRAM]}/{row[0]}" for row in cells]
     rows = frame(
         path,

@@ -39,16 +39,15 @@ def read(path: Path, lines: list[str], class_column: str) -> ParticleTable:
     for i, axis in enumerate("ZYX"):
         at = column(f"rlnCenteredCoordinate{axis}Angst" if centred else f"rlnCoordinate{axis}")
         if at is not None:
-            in_angstroms, in_pixels = column(f"rlnOrigin{axis}Angst"), column(f"rlnOrigin{axis}")
-            if in_angstroms is not None:
-                if np.isnan(pixel).any() and in_angstroms.any():
-                    raise BenchError(
-                        f"{path}: origins in Å, but no pixel size for the coordinates; add an optics group"
-                    )
-                at = at - in_angstroms / np.where(np.isnan(pixel), 1.0, pixel)
-            elif in_pixels is not None:
-                at = at - in_pixels
-            zyx[:, i] = at
+            in_angstroms, origin = column(f"rlnOrigin{axis}Angst"), column(f"rlnOrigin{axis}")
+            with np.errstate(over="ignore"):  # what is not finite is refused
+                if in_angstroms is not None:
+                    if np.isnan(pixel).any() and in_angstroms.any():
+                        raise BenchError(
+                            f"{path}: origins in Å, but no pixel size for the coordinates; add an optics group"
+                        )
+                    origin = in_angstroms / np.where(np.isnan(pixel), 1.0, pixel)
+                zyx[:, i] = at if origin is None else at - origin
     angles = [column(label) for label in RELION_ANGLES]
     present = [a for a in angles if a is not None]
     if class_column and class_column.lstrip("_") not in block.labels:
@@ -83,7 +82,7 @@ def _unit(path: Path, lines: list[str], found: list[star.Block], block: star.Blo
         size = numbers(path, "pixel size", own)
         magnification = star.column(path, lines, block, "rlnMagnification")
         if magnification is not None and "rlnPixelSize" not in block.labels:
-            with np.errstate(divide="ignore"):
+            with np.errstate(all="ignore"):  # what is not finite is refused
                 size = size * 1e4 / numbers(path, "rlnMagnification", magnification)
         return _positive(path, size)
     optics = next((b for b in found if b.name == "optics" and b.labels), None)

@@ -101,7 +101,8 @@ class ParticleTable:
         if voxel_size is None and np.isfinite(scale).any():
             raise BenchError(f"{self.path}: counts in Å, but the tomogram does not say its voxel size; give it by hand")
         scale = np.where(np.isfinite(scale), scale / (voxel_size or 1.0), 1.0)
-        places = rows[["z", "y", "x"]].to_numpy(float) * scale[:, None]
+        with np.errstate(over="ignore"):  # infinitely far is out of every tomogram
+            places = rows[["z", "y", "x"]].to_numpy(float) * scale[:, None]
         return np.asarray(places + np.array(shape) / 2 if self.centred else places)
 
 
