@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import faulthandler
+import gc
 import io
 import json
 import os
@@ -67,6 +68,7 @@ def call(arguments: Sequence[str], folder: Path, silence_in_seconds: float = SIL
 def _be(arguments: Sequence[str], folder: Path, streams: list[Path]) -> NoReturn:
     """The copy's life: the command, its exit code, the end."""
     code = CRASHED
+    gc.freeze()  # a collection would copy every page that the two share
     try:
         for number, path in enumerate(streams, 1):
             os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)

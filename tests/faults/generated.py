@@ -40,7 +40,7 @@ class Good:
     def cases(self) -> int:
         """How many cases are made of it, of about 1,000: fewer where the command takes its time."""
         slow = ("run", "report", "data extract", "data simulate", "data simulate-tomogram")
-        return 12 if self.command in slow else 54
+        return 8 if self.command in slow else 58
 
 
 TRAINED = {"epochs": "1", "seeds": "1", "fractions": "50", "backend": "serial", "methods": "supervised", "out": "out"}
