@@ -129,5 +129,6 @@ def test_unknown_ids_and_no_network_are_said_in_one_line(
     with pytest.raises(BenchError, match="not a PDB id"):
         fetch(["../etc"], tmp_path, _silent, archive[1])
     monkeypatch.setattr(fetching.time, "sleep", lambda _: None)
-    with pytest.raises(BenchError, match="without a network"):
-        fetch(["1ABC"], tmp_path, _silent, "http://127.0.0.1:1")
+    for mirror in ("http://127.0.0.1:1", "http://" + "a" * 300, "word"):
+        with pytest.raises(BenchError, match="without a network"):
+            fetch(["1ABC"], tmp_path, _silent, mirror)

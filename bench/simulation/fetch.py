@@ -89,7 +89,7 @@ def _download(url: str, part: Path, pdb: str) -> None:
                     if expected in (-1, handle.tell() - began):
                         mark.unlink()
                         return
-        except requests.RequestException as error:
+        except (requests.RequestException, ValueError) as error:  # the latter: of an address that is none
             problem = type(error).__name__
         time.sleep(0.2 * 2**attempt)
     raise BenchError(
