@@ -64,11 +64,18 @@ def test_the_command_says_what_is_there(bench: Bench, tmp_path: Path, rng: np.ra
     folder.mkdir()
     labels = np.array([0, 1] * 20 + [-1] * 5)
     _set(rng.normal(size=(45, 8, 8, 8)), labels, np.array(["a", "b", "c"] * 15)).save(folder)
-    code, out, err = bench("data", "inspect", "--data", folder, "--out", tmp_path / "a.png")
+    code, out, err = bench("data", "inspect", "--data", folder, "--out", tmp_path / "new/a.png")
     assert (code, err) == (0, "")
-    for line in ("45 boxes of 8×8×8", "3 tomogram(s)", "one: 20, SNR", "no class: 5", "class from the rim"):
+    for line in (
+        "Reading the data set: 100 %",
+        "45 boxes of 8×8×8",
+        "3 tomogram(s)",
+        "one: 20, SNR",
+        "no class: 5",
+        "class from the rim",
+    ):
         assert line in out
-    assert (tmp_path / "a.png").stat().st_size > 1000
-    for name in ("a.png", "a", "b.star"):  # exists, and is no picture
+    assert (tmp_path / "new/a.png").stat().st_size > 1000
+    for name in ("new/a.png", "a", "b.star"):  # exists, and is no picture
         code, _, err = bench("data", "inspect", "--data", folder, "--out", tmp_path / name)
         assert (code, err.count("\n")) == (2, 1)

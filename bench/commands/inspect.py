@@ -27,10 +27,12 @@ class Inspected:
 def inspect(dataset: str, folder: Path | None, out: Path, console: Console) -> Inspected:
     """Look into a data set by its name; into `out` goes a picture of some boxes."""
     sheets.check_writable(out)
-    made = replace(registry.dataset(dataset), folder=folder).load()
+    with console.counted("Reading the data set") as progress:
+        made = replace(registry.dataset(dataset), folder=folder).load(progress)
     tomograms = 0 if made.tomogram_ids is None else len(set(made.tomogram_ids))
     classes = [(name, len(which), shortcuts.snr(made, which)) for name, which in made.by_class()]
     with console.counted("Looking at the rims") as progress:
         found = shortcuts.shortcuts(made, progress)
+    out.parent.mkdir(parents=True, exist_ok=True)
     pictures.some_boxes(made, out)
     return Inspected(made, tomograms, classes, found)
