@@ -155,6 +155,15 @@ def test_a_volume_that_stands_there_twice_is_refused(tmp_path: Path) -> None:
         volume.find(tmp_path)
 
 
+@pytest.mark.filterwarnings("ignore:overflow")  # of what mrcfile writes into the header
+@pytest.mark.parametrize("peak", [3e38, 1e-40])
+def test_a_map_that_float32_cannot_sum_is_refused(peak: float, tmp_path: Path) -> None:
+    for name in ("a.mrc", "b.mrc"):
+        volume.write(tmp_path / name, np.pad(np.full((4, 4, 4), peak, np.float32), 6), 10.0)
+    with pytest.raises(BenchError, match=r"a\.mrc: densities up to .*; scale the map"):
+        replace(registry.dataset("maps", {"box": 8, "per_class": 2}), folder=tmp_path).load()
+
+
 def test_a_map_with_a_noise_floor_is_refused_until_it_has_a_threshold(tmp_path: Path, rng: np.random.Generator) -> None:
     z, y, x = np.mgrid[:32, :32, :32] - 16.0
     for i, name in enumerate(("a.mrc", "b.mrc")):

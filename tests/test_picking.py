@@ -264,6 +264,7 @@ NOISE = np.random.default_rng(0).normal(size=(20, 24, 28)).astype(np.float32)
         ({"count": 0}, "count 0"),
         ({"voxels": np.full((20, 24, 28), 1e6)}, "constant"),
         ({"voxels": np.where(NOISE > 3, np.nan, NOISE)}, "NaN"),
+        ({"voxels": 1e19 * NOISE}, "beyond ±1e"),
         ({"voxels": NOISE[0]}, "(d, h, w)"),
     ],
 )

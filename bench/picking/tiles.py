@@ -13,6 +13,7 @@ import numpy.typing as npt
 from bench.base.arrays import FloatArray
 from bench.base.errors import BenchError
 
+LARGEST = 1e15  # of a voxel
 Shape = tuple[int, int, int]
 Slices = tuple[slice, slice, slice]
 
@@ -51,14 +52,17 @@ def even(n: int, side: int) -> int:
 def part(voxels: npt.NDArray[Any], read: Slices, sign: float) -> FloatArray:
     """The voxels `read`, times `sign`, less their mean, as float32; exactly 0 where they are constant.
 
-    Raises BenchError for NaN and infinite voxels.
+    Raises BenchError for NaN and infinite voxels, and for those whose squares float32 cannot sum.
     """
     with np.errstate(all="ignore"):
         taken = np.array(voxels[read], dtype=np.float32)
-        mean = taken.mean(dtype=np.float64)
-    if not np.isfinite(mean):
+        within = taken.min() > -LARGEST and taken.max() < LARGEST
+    if not within:
         corner = ", ".join(str(along.start) for along in read)
-        raise BenchError(f"NaN or infinite voxels in the tile from ({corner}) on; mask or rebuild this tomogram")
-    taken -= np.float32(mean)
+        raise BenchError(
+            f"NaN or infinite voxels, or beyond ±{LARGEST:g}, in the tile from ({corner}) on; "
+            f"mask or rebuild this tomogram"
+        )
+    taken -= np.float32(taken.mean(dtype=np.float64))
     taken *= sign
     return taken

@@ -18,6 +18,7 @@ from bench.base.errors import BenchError
 from bench.base.machine import one_thread
 from bench.files import volume
 
+LOWEST_PEAK, HIGHEST_PEAK = 1e-30, 1e30  # of a map
 OVERSAMPLING = 3  # of the grid that is sampled over the box's
 
 
@@ -98,8 +99,11 @@ def _padded(spectrum: Tensor, shape: list[int]) -> Tensor:
 
 
 def read_map(path: Path) -> Density:
-    """A density map from its file; raises BenchError where its header gives no voxel size."""
+    """A density map from its file; raises BenchError where its header gives no voxel size, or float32 cannot sum it."""
     voxels, voxel_size = volume.read(path)
+    highest = float(voxels.max())
+    if highest > 0 and not LOWEST_PEAK < highest < HIGHEST_PEAK:
+        raise BenchError(f"{path}: densities up to {highest:.3g}; scale the map to between 1e-30 and 1e30")
     if voxel_size is None:
         raise BenchError(f"{path}: the header gives no voxel size; write it into the header")
     return Density(volume.stem(path), voxels, voxel_size)
