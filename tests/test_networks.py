@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from bench import registry
 from bench.base.errors import BenchError
 from bench.learning.contracts import Batch
-from bench.learning.networks import AutoencodingNetwork, Backbone, initialise, sparsity
+from bench.learning.networks import AutoencodingNetwork, Backbone, ClassifierNetwork, initialise, sparsity
 
 
 def test_the_paper_s_network_has_its_number_of_parameters() -> None:
@@ -105,3 +105,15 @@ def test_keras_style_is_glorot_uniform_with_keras_batchnorm() -> None:
     assert float(layer.weight.detach().var()) == pytest.approx(limit**2 / 3, rel=0.02)
     assert (layer.bias == 0).all()
     assert (norm.momentum, norm.eps) == (0.01, 1e-3)
+
+
+@pytest.mark.parametrize("n", [0, 1])
+def test_volumes_too_few_for_statistics_pass_as_in_prediction(n: int) -> None:
+    network = ClassifierNetwork(Backbone(8, 3, filters=2)).train()
+    network.logits(torch.randn(6, 1, 8, 8, 8))  # statistics that are not those of the start
+    before, volumes = {k: v.clone() for k, v in network.state_dict().items()}, torch.randn(n, 1, 8, 8, 8)
+    logits = network.logits(volumes)
+    logits.sum().backward()
+    assert torch.equal(logits, network.eval().logits(volumes))
+    assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
+    assert all(p.grad.isfinite().all() for p in network.parameters() if p.grad is not None)

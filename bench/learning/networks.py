@@ -74,6 +74,16 @@ class Decoder3D(nn.Module):
         return rebuilt
 
 
+class BatchNorm(nn.BatchNorm1d):
+    """BatchNorm1d; volumes too few to have a variance, none or one, are normalised by the running statistics."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(b, features) → the same shape."""
+        if len(features) > 1 or not self.training:
+            return super().forward(features)
+        return F.batch_norm(features, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+
+
 class Classifier3D(nn.Module):
     """Flatten, BatchNorm, two fully connected layers of 128 with ReLU, one to the classes; returns logits."""
 
@@ -81,7 +91,7 @@ class Classifier3D(nn.Module):
         super().__init__()
         self.layers = nn.Sequential(
             nn.Flatten(),
-            nn.BatchNorm1d(n_features),
+            BatchNorm(n_features),
             nn.Linear(n_features, CODE_SIZE),
             nn.ReLU(),
             nn.Linear(CODE_SIZE, CODE_SIZE),
