@@ -264,3 +264,11 @@ def test_gradients_pass_through_a_rotation() -> None:
     assert box.grad is not None
     assert box.grad.isfinite().all()
     assert box.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_no_volumes_have_no_views(name: str, particles: Tensor) -> None:
+    """A batch may hold no labelled volume, or no other."""
+    views, none = _views(particles[:16], name), particles[:0]
+    for view in (views.training, views.weak, views.strong):
+        assert view(none, _generator()).shape == none.shape

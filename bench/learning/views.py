@@ -110,7 +110,7 @@ class Views:
 
     def draw(self, view: View, volumes: Tensor, generator: torch.Generator) -> Tensor:
         """One view of each volume."""
-        if view == NONE or volumes.ndim != 5:  # features have no views
+        if view == NONE or volumes.ndim != 5 or not len(volumes):  # features have no views
             return volumes
         boxes, mean, std = standardised(volumes[:, 0])
         turns, shifts = self._turns(view, len(boxes), generator), self._shifts(view, boxes, generator)
