@@ -1,0 +1,337 @@
+"""Methods that teach one view what another is: their equations, their limits, and what may not move their state."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from test_methods import N_CLASSES, _data, _trainer
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bench import registry
+from bench.base.arrays import UNLABELLED
+from bench.learning.averaging import STATISTICS, MovingAverage, rate
+from bench.learning.consistency import Alignment
+from bench.learning.contracts import Batch
+from bench.learning.feed import Feed
+from bench.learning.method import Method
+from bench.learning.networks import Backbone
+from bench.learning.protocol import PROTOCOLS
+from bench.learning.views import Views
+
+NAMES = ["fixmatch"]
+VARIANTS: list[tuple[str, dict[str, Any]]] = [
+    *((name, {}) for name in NAMES),
+    ("fixmatch", {"align": True}),
+    ("fixmatch", {"soft": True}),
+]
+AS_SUPERVISED: list[tuple[str, dict[str, Any]]] = [
+    *((name, {"weight": 0.0}) for name in NAMES),
+    ("fixmatch", {"threshold": 1.0}),
+    ("fixmatch", {"soft": True, "soft_threshold": 1.0}),
+]
+
+
+class Mirrored:
+    """Views that need no random number, so that a test can make them too."""
+
+    def training(self, volumes: Tensor, generator: torch.Generator) -> Tensor:
+        return volumes
+
+    def weak(self, volumes: Tensor, generator: torch.Generator) -> Tensor:
+        return volumes.flip(2)
+
+    def strong(self, volumes: Tensor, generator: torch.Generator) -> Tensor:
+        return 0.5 * volumes.roll(2, 3)
+
+
+def _batch(labels: list[int | None], progress: float = 0.5, box: int = 8, views: Any = None) -> Batch:
+    """Volumes whose brightness tells the class, a known one or any."""
+    generator = torch.Generator().manual_seed(7)
+    known = torch.tensor([UNLABELLED if label is None else label for label in labels])
+    bright = torch.where(known == UNLABELLED, torch.arange(len(labels)) % N_CLASSES, known)
+    volumes = torch.randn(len(labels), 1, *(box,) * 3, generator=generator) + bright.view(-1, 1, 1, 1, 1)
+    places = torch.arange(100, 100 + len(labels))
+    return Batch(volumes, known, torch.Generator().manual_seed(2), progress, places, views or Mirrored())
+
+
+HALF = [0, 1, 2, 3, None, None, None, None, None, None]
+
+
+def _network(method: Method, box: int = 8, filters: int = 4) -> Any:
+    """A network of the method, drawn so that it is surer of some volumes than of others."""
+    torch.manual_seed(3)
+    network = method.build(Backbone(box, N_CLASSES, filters))
+    for module in network.modules():
+        if isinstance(module, nn.Linear):
+            module.weight.data *= 3
+    return network.train()
+
+
+def _student(network: Any) -> nn.Module:
+    return getattr(network, "student", network)
+
+
+def _loss(method: Method, network: Any, batch: Batch) -> float:
+    return float(method.loss(network, batch).detach())
+
+
+def _logits(network: Any, volumes: Tensor) -> list[list[float]]:
+    """Of a network that stays as it is."""
+    with torch.no_grad():
+        return copy.deepcopy(network).logits(volumes).double().tolist()
+
+
+def _softmax(logits: list[float]) -> list[float]:
+    powers = [math.exp(z) for z in logits]
+    return [power / sum(powers) for power in powers]
+
+
+def _cross_entropy(network: Any, batch: Batch) -> float:
+    known = [i for i, label in enumerate(batch.labels.tolist()) if label != UNLABELLED]
+    logits = _logits(network, batch.as_they_are[known])
+    return -sum(math.log(_softmax(z)[batch.labels[i]]) for i, z in zip(known, logits)) / len(known)
+
+
+def _weak_and_strong(network: Any, batch: Batch) -> tuple[list[list[float]], list[list[float]]]:
+    """Probabilities for both views of the unlabelled volumes."""
+    volumes = batch.as_they_are[batch.labels == UNLABELLED]
+    views = volumes.flip(2), 0.5 * volumes.roll(2, 3)
+    weak, strong = ([_softmax(z) for z in _logits(network, view)] for view in views)
+    return weak, strong
+
+
+def _mean_of(rows: list[list[float]]) -> list[float]:
+    return [sum(column) / len(rows) for column in zip(*rows)]
+
+
+def _aligned(q: list[list[float]], labelled: list[list[float]]) -> list[list[float]]:
+    """By averages that have seen their even start and one batch, each with half the weight."""
+    p_l, p_u = ([0.5 / N_CLASSES + 0.5 * share for share in _mean_of(rows)] for rows in (labelled, q))
+    tilted = [[a * (b + 1e-6) / (c + 1e-6) for a, b, c in zip(row, p_l, p_u)] for row in q]
+    return [[a / sum(row) for a in row] for row in tilted]
+
+
+def _ones(batch: Batch) -> list[list[float]]:
+    return F.one_hot(batch.labels[batch.labels != UNLABELLED], N_CLASSES).double().tolist()
+
+
+@pytest.mark.parametrize("align", [False, True])
+@pytest.mark.parametrize("soft", [False, True])
+def test_fixmatch_loss_volume_by_volume(soft: bool, align: bool) -> None:
+    given, batch, temperature = {"weight": 0.7, "align": align, "soft": soft}, _batch(HALF, progress=0.01), 0.4
+    network = _network(registry.method("fixmatch", given))
+    q, p = _weak_and_strong(network, batch)
+    q = _aligned(q, _ones(batch)) if align else q
+    limit = sum(sorted(max(row) for row in q)[2:4]) / 2
+    method = registry.method("fixmatch", given | {"soft_threshold" if soft else "threshold": limit})
+    total, used = 0.0, []
+    for weak, strong in zip(q, p):
+        used.append(max(weak) > limit)
+        if soft:
+            sharp = [x ** (1 / temperature) for x in weak]
+            cross_entropy = -sum(x / sum(sharp) * math.log(y) for x, y in zip(sharp, strong))
+        else:
+            cross_entropy = -math.log(strong[weak.index(max(weak))])
+        total += used[-1] * cross_entropy
+    expected = _cross_entropy(network, batch) + 0.7 * total / len(q)
+    assert sum(used) == 3
+    assert _loss(method, network, batch) == pytest.approx(expected, rel=1e-4)
+    (guess,) = batch.guesses
+    assert guess.indices.tolist() == list(range(104, 110))
+    assert guess.used.tolist() == used
+    assert guess.labels.tolist() == [row.index(max(row)) for row in q]
+
+
+def _loss_and_gradients(method: Method, network: Any, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+    student = _student(network)
+    student.zero_grad()
+    loss = method.loss(network, batch)
+    loss.backward()
+    return loss.detach(), {key: p.grad.clone() for key, p in student.named_parameters() if p.grad is not None}
+
+
+@functools.cache
+def _rotations() -> Views:
+    volumes = torch.randn(64, 8, 8, 8, generator=torch.Generator().manual_seed(9))
+    return Views.of("rotations", Feed(volumes), (-60.0, 60.0))
+
+
+def _running(network: Any) -> list[Tensor]:
+    return [value.clone() for key, value in _student(network).state_dict().items() if "running" in key]
+
+
+@pytest.mark.parametrize("labels", [HALF, HALF[:4]], ids=["with unlabelled", "without"])
+@pytest.mark.parametrize(("name", "given"), AS_SUPERVISED)
+def test_without_weight_a_step_is_that_of_supervised(
+    name: str, given: dict[str, Any], labels: list[int | None]
+) -> None:
+    method, supervised = registry.method(name, given), registry.method("supervised")
+    network, views = _network(method), _rotations()
+    twin = copy.deepcopy(_student(network))
+    loss, gradients = _loss_and_gradients(method, network, _batch(labels, views=views))
+    expected, wanted = _loss_and_gradients(supervised, twin, _batch(labels, views=views).labelled())
+    assert torch.equal(loss, expected)
+    assert gradients.keys() == wanted.keys()
+    assert all(torch.equal(gradients[key], wanted[key]) for key in wanted)
+    assert all(torch.equal(a, b) for a, b in zip(_running(network), _running(twin)))
+
+
+@pytest.mark.parametrize(("name", "given"), AS_SUPERVISED)
+def test_without_weight_a_training_is_that_of_supervised(name: str, given: dict[str, Any], tmp_path: Path) -> None:
+    """For one pass over the labelled volumes: the next is in another order, for unlabelled ones are drawn between."""
+    trainers = (replace(_trainer(tmp_path / str(i)), select="last") for i in range(2))
+    networks = [
+        registry.method(*made).fit(_data(), trainer)
+        for made, trainer in zip([(name, given), ("supervised",)], trainers)
+    ]
+    ours, wanted = (_student(network).state_dict() for network in networks)
+    assert all(torch.equal(ours[key], wanted[key]) for key in wanted if "num_batches" not in key)
+
+
+@pytest.mark.parametrize(("name", "given"), VARIANTS)
+def test_without_unlabelled_volumes_only_the_cross_entropy_is_left(name: str, given: dict[str, Any]) -> None:
+    method, supervised = registry.method(name, given), registry.method("supervised")
+    network = _network(method)
+    twin = copy.deepcopy(_student(network))
+    loss, gradients = _loss_and_gradients(method, network, _batch(HALF[:4]))
+    expected, wanted = _loss_and_gradients(supervised, twin, _batch(HALF[:4]))
+    assert torch.equal(loss, expected)
+    assert all(torch.equal(gradients[key], wanted[key]) for key in wanted)
+
+
+@pytest.mark.parametrize(("name", "given"), VARIANTS)
+def test_unlabelled_volumes_move_every_weight(name: str, given: dict[str, Any]) -> None:
+    """After some steps, so that a method with a threshold has become sure of some volumes."""
+    method, batch = registry.method(name, given), _batch(HALF)
+    network = _network(method)
+    optimizer = torch.optim.Adam(network.parameters(), 1e-2)
+    for _ in range(10):
+        optimizer.zero_grad()
+        method.loss(network, batch).backward()
+        optimizer.step()
+        with torch.no_grad():
+            method.after_step(network, 0.5)
+    _, gradients = _loss_and_gradients(method, network, batch)
+    _, alone = _loss_and_gradients(method, network, batch.labelled())
+    for key, gradient in gradients.items():
+        assert float((gradient - alone[key]).norm()) > 1e-6, key
+
+
+@pytest.mark.parametrize(("name", "given"), VARIANTS)
+def test_running_statistics_are_those_of_the_labelled_volumes(name: str, given: dict[str, Any]) -> None:
+    method = registry.method(name, given)
+    network, batch = _network(method), _batch(HALF)
+    with torch.no_grad():
+        features = _student(network).encoder(batch.as_they_are[:4]).flatten(1)
+    method.loss(network, batch)
+    mean, variance = _running(network)
+    assert torch.allclose(mean, 0.1 * features.mean(0), atol=1e-6)
+    assert torch.allclose(variance, 0.9 + 0.1 * features.var(0), atol=1e-5)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm1d):
+            assert module.momentum == 0.1
+
+
+@pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad])
+@pytest.mark.parametrize(("name", "given"), VARIANTS)
+def test_a_validation_leaves_all_as_it_was(
+    name: str, given: dict[str, Any], mode: Callable[[], torch.inference_mode]
+) -> None:
+    method = registry.method(name, given)
+    network = _network(method).eval()
+    before = copy.deepcopy(network.state_dict())
+    for labels in (HALF, HALF[:4], HALF[4:], HALF[:1], HALF[4:5]):
+        with mode():
+            batch = replace(_batch(labels), views=None, progress=0.0, indices=None)
+            assert math.isfinite(float(method.loss(network, batch)))
+    assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize("labels", [HALF[4:], HALF[:1], HALF[4:5], HALF[3:5], [1, None, None], [0, 1, None]])
+@pytest.mark.parametrize(("name", "given"), VARIANTS)
+def test_a_batch_may_lack_volumes_of_either_kind(name: str, given: dict[str, Any], labels: list[int | None]) -> None:
+    """Under `paper`, chance decides what a batch holds."""
+    method = registry.method(name, given)
+    network = _network(method)
+    for _ in range(2):
+        loss, gradients = _loss_and_gradients(method, network, _batch(labels, progress=1.0, views=_rotations()))
+        assert math.isfinite(float(loss))
+        assert all(gradient.isfinite().all() for gradient in gradients.values())
+        assert all(value.isfinite().all() for value in network.state_dict().values())
+
+
+@pytest.mark.parametrize("box", [28, 64])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_step_in_boxes_of_the_paper(name: str, box: int) -> None:
+    method = registry.method(name)
+    network = _network(method, box, filters=2)
+    loss, gradients = _loss_and_gradients(method, network, _batch([0, 1, None, None], box=box))
+    assert math.isfinite(float(loss))
+    assert any(gradient.abs().max() > 0 for gradient in gradients.values())
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("name", NAMES)
+def test_one_label_a_class_is_enough(name: str, protocol: str, tmp_path: Path) -> None:
+    data = _data()
+    data = replace(data, labels=torch.where(torch.arange(48) < N_CLASSES, data.labels, UNLABELLED))
+    network: Any = registry.method(name).fit(data, _trainer(tmp_path, protocol, epochs=2))
+    assert network.logits(data.volumes[torch.arange(48)]).isfinite().all()
+
+
+def test_an_average_is_the_plain_mean_until_its_memory_is_full() -> None:
+    steps, seen = 400, torch.randn(400, 2, generator=torch.Generator().manual_seed(0))
+    average = MovingAverage(torch.tensor([5.0, -5.0]))
+    full = round(STATISTICS * steps)
+    for step in range(full - 1):
+        average.update(seen[step], (step + 1) / steps)
+    mean = torch.cat([torch.tensor([[5.0, -5.0]]), seen[: full - 1]]).mean(0)
+    assert torch.allclose(average.value, mean, atol=1e-6)
+    for step in range(full - 1, steps):
+        average.update(seen[step], (step + 1) / steps)
+    weights = (1 - 1 / full) ** torch.arange(steps - 1, full - 2, -1).sub(full - 1).flip(0).float()
+    expected = mean * weights[-1] * (1 - 1 / full) + (weights.flip(0)[:, None] * seen[full - 1 :]).sum(0) / full
+    assert torch.allclose(average.value, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("steps", [40, 400, 4000])
+def test_a_memory_is_the_same_share_of_every_training(steps: int) -> None:
+    """What is left in the end of a jump at half of the training."""
+    level = 0.0
+    for step in range(1, steps + 1):
+        level += rate(step, step / steps, 0.1) * ((step > steps / 2) - level)
+    assert 1 - level == pytest.approx(math.exp(-5), abs=0.004)
+
+
+def test_a_rate_has_its_limits() -> None:
+    assert rate(1, 0.01, 0.1) == 0.5
+    assert rate(7, 0.3, 0.0) == 1.0
+    assert rate(1, 1.0, 0.1) == 1.0  # a training of one step
+
+
+def test_equal_shares_leave_predictions_alone() -> None:
+    alignment = Alignment(N_CLASSES).eval()
+    q = torch.rand(9, N_CLASSES, generator=torch.Generator().manual_seed(0)).softmax(1)
+    shares = torch.tensor([0.4, 0.3, 0.2, 0.1])
+    alignment.labelled.value.copy_(shares)
+    alignment.unlabelled.value.copy_(shares)
+    assert torch.allclose(alignment(q, q, 0.5), q, atol=1e-6)
+
+
+def test_alignment_gives_rare_classes_their_share() -> None:
+    """Predictions that say nothing get the shares of the labelled volumes."""
+    alignment = Alignment(N_CLASSES)
+    shares, even = torch.tensor([[0.4, 0.3, 0.2, 0.1]]), torch.full((6, N_CLASSES), 0.25)
+    for step in range(1, 101):
+        aligned = alignment(even, shares, step / 100)
+    assert torch.allclose(aligned, shares.expand(6, -1), atol=0.01)
+    assert torch.allclose(aligned.sum(1), torch.ones(6))
