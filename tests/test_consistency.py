@@ -27,7 +27,7 @@ from bench.learning.networks import Backbone
 from bench.learning.protocol import PROTOCOLS
 from bench.learning.views import Views
 
-NAMES = ["fixmatch"]
+NAMES = ["fixmatch", "adamatch"]
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
     *((name, {}) for name in NAMES),
     ("fixmatch", {"align": True}),
@@ -149,6 +149,28 @@ def test_fixmatch_loss_volume_by_volume(soft: bool, align: bool) -> None:
     assert guess.indices.tolist() == list(range(104, 110))
     assert guess.used.tolist() == used
     assert guess.labels.tolist() == [row.index(max(row)) for row in q]
+
+
+@pytest.mark.parametrize(("progress", "rise"), [(0.01, None), (0.25, 0.5), (0.5, 1.0), (1.0, 1.0)])
+def test_adamatch_loss_volume_by_volume(progress: float, rise: float | None) -> None:
+    method, batch = registry.method("adamatch", {"weight": 3.0}), _batch(HALF, progress)
+    network = _network(method)
+    if rise is None:
+        rise = 0.5 - 0.5 * math.cos(2 * math.pi * progress)
+    known = [_softmax(z) for z in _logits(network, batch.as_they_are[:4])]
+    limit = 0.9 * sum(max(p) for p in known) / 4
+    q, p = _weak_and_strong(network, batch)
+    first = rate(1, progress, STATISTICS)
+    p_l, p_u = ([(1 - first) / N_CLASSES + first * share for share in _mean_of(rows)] for rows in (known, q))
+    total, used = 0.0, []
+    for weak, strong in zip(q, p):
+        tilted = [a * (b + 1e-6) / (c + 1e-6) for a, b, c in zip(weak, p_l, p_u)]
+        used.append(max(tilted) / sum(tilted) > limit)
+        total -= used[-1] * math.log(strong[tilted.index(max(tilted))])
+    expected = _cross_entropy(network, batch) + 3.0 * rise * total / len(q)
+    assert _loss(method, network, batch) == pytest.approx(expected, rel=1e-4)
+    assert batch.guesses[0].used.tolist() == used
+    assert any(used)
 
 
 def _loss_and_gradients(method: Method, network: Any, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
