@@ -27,7 +27,7 @@ from bench.learning.networks import Backbone
 from bench.learning.protocol import PROTOCOLS
 from bench.learning.views import Views
 
-NAMES = ["fixmatch", "adamatch"]
+NAMES = ["fixmatch", "adamatch", "softmatch"]
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
     *((name, {}) for name in NAMES),
     ("fixmatch", {"align": True}),
@@ -171,6 +171,24 @@ def test_adamatch_loss_volume_by_volume(progress: float, rise: float | None) -> 
     assert _loss(method, network, batch) == pytest.approx(expected, rel=1e-4)
     assert batch.guesses[0].used.tolist() == used
     assert any(used)
+
+
+def test_softmatch_loss_volume_by_volume() -> None:
+    method, batch = registry.method("softmatch", {"weight": 0.7, "steepness": 2.0}), _batch(HALF, progress=0.01)
+    network = _network(method)
+    q, p = _weak_and_strong(network, batch)
+    tops = [max(row) for row in _aligned(q, _ones(batch))]
+    mean = sum(tops) / len(tops)
+    variance = sum((top - mean) ** 2 for top in tops) / (len(tops) - 1)
+    mean, variance = 0.5 * (1 / N_CLASSES + mean), 0.5 * (1 + variance)  # the start counts as much as one batch
+    total = 0.0
+    for weak, strong, top in zip(q, p, tops):
+        weight = math.exp(-(min(top - mean, 0) ** 2) / (2 * variance / 2**2))
+        total -= weight * math.log(strong[weak.index(max(weak))])
+    expected = _cross_entropy(network, batch) + 0.7 * total / len(q)
+    assert _loss(method, network, batch) == pytest.approx(expected, rel=1e-5)
+    assert network.confidence.value.tolist() == pytest.approx([mean, variance], rel=1e-5)
+    assert min(tops) < mean
 
 
 def _loss_and_gradients(method: Method, network: Any, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
