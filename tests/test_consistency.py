@@ -27,11 +27,12 @@ from bench.learning.networks import Backbone
 from bench.learning.protocol import PROTOCOLS
 from bench.learning.views import Views
 
-NAMES = ["fixmatch", "adamatch", "softmatch"]
+NAMES = ["fixmatch", "adamatch", "softmatch", "mean_teacher"]
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
     *((name, {}) for name in NAMES),
     ("fixmatch", {"align": True}),
     ("fixmatch", {"soft": True}),
+    ("mean_teacher", {"memory": 0.0}),
 ]
 AS_SUPERVISED: list[tuple[str, dict[str, Any]]] = [
     *((name, {"weight": 0.0}) for name in NAMES),
@@ -189,6 +190,74 @@ def test_softmatch_loss_volume_by_volume() -> None:
     assert _loss(method, network, batch) == pytest.approx(expected, rel=1e-5)
     assert network.confidence.value.tolist() == pytest.approx([mean, variance], rel=1e-5)
     assert min(tops) < mean
+
+
+@pytest.mark.parametrize(("progress", "rise"), [(0.1, 0.25), (0.4, 1.0), (0.9, 1.0)])
+def test_mean_teacher_loss_volume_by_volume(progress: float, rise: float) -> None:
+    method, batch = registry.method("mean_teacher", {"weight": 5.0}), _batch(HALF, progress)
+    network = _network(method)
+    for parameter in network.teacher.parameters():
+        parameter.mul_(0.8)
+    q, _ = _weak_and_strong(network.teacher.module, batch)
+    _, p = _weak_and_strong(network.student, batch)
+    errors = [(a - b) ** 2 for row, other in zip(p, q) for a, b in zip(row, other)]
+    expected = _cross_entropy(network.student, batch) + 5.0 * rise * sum(errors) / len(errors)
+    assert _loss(method, network, batch) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_teacher_is_a_moving_average_and_answers_in_the_end() -> None:
+    """Against a plain loop; running statistics are averaged like weights."""
+    method, steps = registry.method("mean_teacher", {"memory": 0.5}), 12
+    network, batch = _network(method), _batch(HALF)
+    optimizer = torch.optim.Adam(network.parameters(), 1e-2)
+    expected: dict[str, Tensor] = {}
+    for step in range(1, steps + 1):
+        optimizer.zero_grad()
+        method.loss(network, replace(batch, progress=step / steps)).backward()
+        optimizer.step()
+        with torch.no_grad():
+            method.after_step(network, step / steps)
+        decay = 0.0 if step == 1 else min(1 - 1 / (step + 1), 1 - 1 / (0.5 * steps))
+        for key, value in network.student.state_dict().items():
+            known = expected.get(key, value)
+            expected[key] = decay * known + (1 - decay) * value
+    teacher = network.teacher.module.state_dict()
+    for key, value in expected.items():
+        if value.is_floating_point() and "num_batches" not in key:
+            assert torch.allclose(teacher[key], value, rtol=1e-4, atol=1e-6), key
+    network.eval()
+    assert torch.equal(network.logits(batch.as_they_are), network.teacher.module.logits(batch.as_they_are))
+    assert not torch.allclose(network.logits(batch.as_they_are), network.student.logits(batch.as_they_are), atol=1e-3)
+
+
+def test_without_a_memory_the_teacher_is_the_student() -> None:
+    method, batch = registry.method("mean_teacher", {"memory": 0.0}), _batch(HALF)
+    network = _network(method)
+    optimizer = torch.optim.Adam(network.parameters(), 1e-2)
+    for step in range(1, 5):
+        optimizer.zero_grad()
+        method.loss(network, replace(batch, progress=step / 4)).backward()
+        optimizer.step()
+        with torch.no_grad():
+            method.after_step(network, step / 4)
+        teacher, student = network.teacher.module.state_dict(), network.student.state_dict()
+        assert all(torch.equal(teacher[key], student[key]) for key in student)
+
+
+def test_a_training_starts_with_the_teacher_as_the_student(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bench.methods.mean_teacher import MeanTeacher
+
+    seen: list[bool] = []
+    loss = MeanTeacher.loss
+
+    def watch(self: MeanTeacher, network: Any, batch: Batch) -> Tensor:
+        pairs = zip(network.student.parameters(), network.teacher.module.parameters())
+        seen.append(all(torch.equal(a, b) for a, b in pairs))
+        return loss(self, network, batch)
+
+    monkeypatch.setattr(MeanTeacher, "loss", watch)
+    registry.method("mean_teacher").fit(_data(), _trainer(tmp_path))
+    assert seen[0]
 
 
 def _loss_and_gradients(method: Method, network: Any, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
