@@ -27,7 +27,7 @@ from bench.learning.networks import Backbone
 from bench.learning.protocol import PROTOCOLS
 from bench.learning.views import Views
 
-NAMES = ["fixmatch", "adamatch", "softmatch", "mean_teacher"]
+NAMES = ["fixmatch", "adamatch", "softmatch", "mean_teacher", "vat"]
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
     *((name, {}) for name in NAMES),
     ("fixmatch", {"align": True}),
@@ -35,7 +35,7 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("mean_teacher", {"memory": 0.0}),
 ]
 AS_SUPERVISED: list[tuple[str, dict[str, Any]]] = [
-    *((name, {"weight": 0.0}) for name in NAMES),
+    *((name, {"weight": 0.0} | ({"entropy": 0.0} if name == "vat" else {})) for name in NAMES),
     ("fixmatch", {"threshold": 1.0}),
     ("fixmatch", {"soft": True, "soft_threshold": 1.0}),
 ]
@@ -258,6 +258,65 @@ def test_a_training_starts_with_the_teacher_as_the_student(tmp_path: Path, monke
     monkeypatch.setattr(MeanTeacher, "loss", watch)
     registry.method("mean_teacher").fit(_data(), _trainer(tmp_path))
     assert seen[0]
+
+
+class _Linear(nn.Module):
+    """Its divergence has a curvature that can be written down."""
+
+    def __init__(self, voxels: int) -> None:
+        super().__init__()
+        self.weight = torch.randn(N_CLASSES, voxels, generator=torch.Generator().manual_seed(4)) / math.sqrt(voxels)
+
+    def logits(self, volumes: Tensor) -> Tensor:
+        return volumes.flatten(1) @ self.weight.t()
+
+
+def test_the_worst_direction_is_a_power_iteration() -> None:
+    """KL(p(u) ‖ p(u + d)) = d·H·d / 2 + O(d³), H = Jᵀ (diag p − p pᵀ) J."""
+    from bench.methods.vat import worst_direction
+
+    network, volumes = _Linear(512), torch.randn(3, 1, 8, 8, 8, generator=torch.Generator().manual_seed(5))
+    known = network.logits(volumes)
+    found = worst_direction(network, volumes, known, torch.Generator().manual_seed(6)).flatten(1)
+    start = torch.randn(3, 512, generator=torch.Generator().manual_seed(6))
+    for i, p in enumerate(known.softmax(1)):
+        curvature = network.weight.t() @ (torch.diag(p) - torch.outer(p, p)) @ network.weight
+        expected = curvature @ start[i]
+        cosine = F.cosine_similarity(found[i], expected, dim=0)
+        assert float(cosine) == pytest.approx(1, abs=1e-3)
+        assert float(found[i].square().mean()) == pytest.approx(1, rel=1e-4)
+
+
+def test_vat_loss_volume_by_volume() -> None:
+    from bench.methods.vat import worst_direction
+
+    method = registry.method("vat", {"weight": 0.7, "change": 0.3, "entropy": 0.2})
+    network, batch = _network(method), _batch(HALF)
+    volumes = batch.as_they_are[4:]
+    twin = copy.deepcopy(network)
+    worst = 0.3 * worst_direction(twin, volumes, twin.logits(volumes).detach(), torch.Generator().manual_seed(2))
+    clean, moved = ([_softmax(z) for z in _logits(network, v)] for v in (volumes, volumes + worst))
+    divergence = sum(a * math.log(a / b) for p, q in zip(clean, moved) for a, b in zip(p, q)) / 6
+    entropy = -sum(a * math.log(a) for p in clean for a in p) / 6
+    expected = _cross_entropy(network, batch) + 0.7 * divergence + 0.2 * entropy
+    assert divergence > 1e-3
+    assert _loss(method, network, batch) == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_worst_change_is_worse_than_any_of_many_random_ones() -> None:
+    from bench.methods.vat import worst_direction
+
+    network = _network(registry.method("vat")).eval()
+    volumes = _batch(HALF).as_they_are
+
+    def divergence(change: Tensor) -> Tensor:
+        p, q = network.logits(volumes).log_softmax(1), network.logits(volumes + 0.1 * change).log_softmax(1)
+        return (p.exp() * (p - q)).sum(1)
+
+    generator = torch.Generator().manual_seed(8)
+    worst = divergence(worst_direction(network, volumes, network.logits(volumes).detach(), generator))
+    others = [divergence(torch.randn(volumes.shape, generator=generator)) for _ in range(20)]
+    assert (worst > torch.stack(others).max(0).values).all()
 
 
 def _loss_and_gradients(method: Method, network: Any, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
