@@ -114,9 +114,13 @@ def _mean_of(rows: list[list[float]]) -> list[float]:
     return [sum(column) / len(rows) for column in zip(*rows)]
 
 
-def _aligned(q: list[list[float]], labelled: list[list[float]]) -> list[list[float]]:
-    """By averages that have seen their even start and one batch, each with half the weight."""
-    p_l, p_u = ([0.5 / N_CLASSES + 0.5 * share for share in _mean_of(rows)] for rows in (labelled, q))
+EVEN = [1 / N_CLASSES] * N_CLASSES
+
+
+def _aligned(q: list[list[float]], labelled: list[list[float]], start: list[float] = EVEN) -> list[list[float]]:
+    """By averages that have seen a start and one batch, each with half the weight; `start`: of the labelled ones."""
+    p_l = [0.5 * (a + b) for a, b in zip(start, _mean_of(labelled))]
+    p_u = [0.5 * (a + b) for a, b in zip(EVEN, _mean_of(q))]
     tilted = [[a * (b + 1e-6) / (c + 1e-6) for a, b, c in zip(row, p_l, p_u)] for row in q]
     return [[a / sum(row) for a in row] for row in tilted]
 
@@ -178,10 +182,16 @@ def test_softmatch_loss_volume_by_volume() -> None:
     method, batch = registry.method("softmatch", {"weight": 0.7, "steepness": 2.0}), _batch(HALF, progress=0.01)
     network = _network(method)
     q, p = _weak_and_strong(network, batch)
-    tops = [max(row) for row in _aligned(q, _ones(batch))]
+    start = [1.0, 0.0, 0.0, 0.0]
+    network.alignment.labelled.value.copy_(torch.tensor(start))
+    aligned = _aligned(q, _ones(batch), start)
+    assert [row.index(max(row)) for row in aligned] != [row.index(max(row)) for row in q]
+    tops = [max(row) for row in aligned]
     mean = sum(tops) / len(tops)
     variance = sum((top - mean) ** 2 for top in tops) / (len(tops) - 1)
-    mean, variance = 0.5 * (1 / N_CLASSES + mean), 0.5 * (1 + variance)  # the start counts as much as one batch
+    assert network.confidence.value.tolist() == [1 / N_CLASSES, 1.0]
+    network.confidence.value.copy_(torch.tensor([0.9, 0.1]))
+    mean, variance = 0.5 * (0.9 + mean), 0.5 * (0.1 + variance)  # the start counts as much as one batch
     total = 0.0
     for weak, strong, top in zip(q, p, tops):
         weight = math.exp(-(min(top - mean, 0) ** 2) / (2 * variance / 2**2))
@@ -189,7 +199,7 @@ def test_softmatch_loss_volume_by_volume() -> None:
     expected = _cross_entropy(network, batch) + 0.7 * total / len(q)
     assert _loss(method, network, batch) == pytest.approx(expected, rel=1e-5)
     assert network.confidence.value.tolist() == pytest.approx([mean, variance], rel=1e-5)
-    assert min(tops) < mean
+    assert min(tops) < mean < max(tops)
 
 
 @pytest.mark.parametrize(("progress", "rise"), [(0.1, 0.25), (0.4, 1.0), (0.9, 1.0)])
@@ -301,6 +311,22 @@ def test_vat_loss_volume_by_volume() -> None:
     expected = _cross_entropy(network, batch) + 0.7 * divergence + 0.2 * entropy
     assert divergence > 1e-3
     assert _loss(method, network, batch) == pytest.approx(expected, rel=1e-4)
+
+
+def test_vat_moves_the_answer_for_the_changed_volume_alone() -> None:
+    from bench.methods.vat import worst_direction
+
+    method, batch = registry.method("vat", {"change": 0.3, "entropy": 0.0}), _batch(HALF)
+    network = _network(method)
+    twin, volumes = copy.deepcopy(network), batch.as_they_are[4:]
+    known = twin.logits(volumes).detach()
+    worst = 0.3 * worst_direction(twin, volumes, known, torch.Generator().manual_seed(2))
+    _, gradients = _loss_and_gradients(method, network, batch)
+    loss = F.cross_entropy(twin.logits(batch.as_they_are[:4]), batch.labels[:4])
+    (loss + F.cross_entropy(twin.logits(volumes + worst), known.softmax(1))).backward()  # KL but for a constant
+    for key, parameter in twin.named_parameters():
+        assert parameter.grad is not None
+        assert torch.allclose(gradients[key], parameter.grad, rtol=1e-3, atol=1e-5), key
 
 
 def test_the_worst_change_is_worse_than_any_of_many_random_ones() -> None:
