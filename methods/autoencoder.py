@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -37,13 +38,13 @@ class Autoencoder(Method):
     def trained(self, data: TrainingData, trainer: Trainer, fraction: float = 1.0) -> AutoencoderNetwork:
         """The one autoencoder of this seed; validation chooses it from the whole run (fraction 1) or its first half."""
         network = trainer.initialise(self.build(trainer.backbone), "autoencoder")
-        stages = trainer.shared("autoencoder", lambda own: self._stages(network, data, own), fraction)
+        stages = trainer.shared("autoencoder", self, data, partial(self._stages, network), fraction)
         stage = "whole." if fraction == 1 else "half."
         network.load_state_dict({k.removeprefix(stage): v for k, v in stages.items() if k.startswith(stage)})
         return network.eval()
 
-    def _stages(self, network: AutoencoderNetwork, data: TrainingData, trainer: Trainer) -> dict[str, Tensor]:
-        run = trainer.start(network, self.loss, data.without_labels(), "autoencoder")
+    def _stages(self, network: AutoencoderNetwork, trainer: Trainer, data: TrainingData) -> dict[str, Tensor]:
+        run = trainer.start(network, self.loss, data, "autoencoder")
         half = dict(run.finish(until=trainer.first_half * trainer.budget.epochs).best_weights)
         whole = run.finish().best_weights
         # Copies: both stages are the same tensors where the best validation lies in the first half.

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from bench.base.arrays import UNLABELLED
 from bench.base.parameters import parameter
-from bench.learning.contracts import Batch, TrainingData, in_batches
+from bench.learning.contracts import Batch, TrainingData, Weights, in_batches
 from bench.learning.feed import Feed
 from bench.learning.method import Method
 from bench.learning.networks import CODE_SIZE, Backbone
@@ -89,9 +89,11 @@ class M2(Method):
         Kingma's code draws the features from q(z|x) in each epoch; here they are its means, as in prediction.
         """
         m1 = trainer.initialise(M1(trainer.backbone.box), "m1")
-        unlabelled = data.without_labels()
-        weights = trainer.shared("m1", lambda own: dict(own.start(m1, M1.loss, unlabelled, "m1").finish().best_weights))
-        m1.load_state_dict(weights)
+
+        def train(own: Trainer, unlabelled: TrainingData) -> Weights:
+            return dict(own.start(m1, M1.loss, unlabelled, "m1").finish().best_weights)
+
+        m1.load_state_dict(trainer.shared("m1", M2(), data, train))  # M1 has none of M2's hyperparameters
         m1.eval()
         with torch.no_grad():
             features = Feed(in_batches(m1.features, data.volumes))

@@ -38,10 +38,10 @@ def test_a_shared_part_keeps_the_curve_of_what_came_before_and_of_another_shared
     assert own
     for name in ("one", "two"):
 
-        def make(shared: Trainer, name: str = name) -> dict[str, Tensor]:
+        def make(shared: Trainer, _: TrainingData, name: str = name) -> dict[str, Tensor]:
             return dict(shared.start(_classifier(shared, name), _loss, data, name).finish().best_weights)
 
-        trainer.shared(name, make)
+        trainer.shared(name, OwnLoop(), _data(), make)
     history = trainer.tally.history
     assert history[: len(own)] == own
     assert [point.stage for point in history] == ["first"] * len(own) + ["one"] * len(own) + ["two"] * len(own)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from safetensors.torch import load_file, save
@@ -105,18 +105,29 @@ class Trainer:
         run.train_on(data)
         return run
 
-    def shared(self, name: str, make: Callable[[Trainer], Weights], fraction: float = 1.0) -> Weights:
+    def shared(
+        self,
+        name: str,
+        method: Any,
+        data: TrainingData,
+        make: Callable[[Trainer, TrainingData], Weights],
+        fraction: float = 1.0,
+    ) -> Weights:
         """What `make` trains, once a seed: later trials (other fractions, other methods) read it from the cache.
 
-        `make` must depend on the volumes, the seed, the protocol and the budget only, never on a label. It gets a
-        trainer of its own; an interrupted one goes on from its checkpoints, in whichever trial needs it next.
-        `fraction` of its cost counts as this trial's, and as much of its learning curve. The code that trains it is
-        part of the entry's name.
+        `make` gets a trainer of its own and `data` without labels; an interrupted one goes on from its checkpoints, in
+        whichever trial needs it next. `fraction` of its cost counts as this trial's, and as much of its learning curve.
+        The hyperparameters of `method` and its code are part of the entry's name. Raises ValueError for a part of the
+        volumes: which of them are labelled differs from fraction to fraction.
         """
+        if len(data.labels) != self.n_train:
+            raise ValueError(f"{name}: what trials share must train on all volumes, not on some; give it all data")
+        unlabelled, settings = data.without_labels(), asdict(method)
         if self.rehearsal is not None:
             before = self.tally.seconds
-            weights = make(self)
-            self.rehearsal.shared_seconds[name], self.tally.seconds = self.tally.seconds - before, before
+            weights = make(self, unlabelled)
+            part = f"{name} {settings}"
+            self.rehearsal.shared_seconds[part], self.tally.seconds = self.tally.seconds - before, before
             return weights
 
         def fill(folder: Path) -> None:
@@ -124,15 +135,15 @@ class Trainer:
             own = replace(self, checkpoints=checkpoints, tally=Tally())
             randomness = global_randomness()
             seed_globally(derive(self.seed, "shared", name))  # the same whichever trial comes first
-            write_atomically(folder / "weights.safetensors", save(make(own)))
+            write_atomically(folder / "weights.safetensors", save(make(own, unlabelled)))
             set_global_randomness(randomness)
             write_atomically(folder / "tally.json", json.dumps(asdict(own.tally)))
             own.checkpoints.clear()
 
         views = None if self.views is None else asdict(self.views.given)
         terms = (asdict(self.protocol), asdict(self.budget), asdict(self.backbone), views, self.select)
-        parts = (*terms, self.seed, self.data_key)
-        key = digest(name, *parts, code_digest(make.__module__))
+        parts = (*terms, self.seed, self.data_key, settings)
+        key = digest(name, *parts, code_digest(type(method).__module__))
         folder = self.cache.entry(name, key, fill, resumable=True)
         took = Tally(**read_json(folder / "tally.json", TALLY, f"delete {folder} and run the trial again"))
         curve = [ValidationPoint(*row) for row in took.history[: math.ceil(fraction * len(took.history))]]
