@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from bench.base.arrays import UNLABELLED
 from bench.base.parameters import parameter
-from bench.learning.contracts import Batch, TrainingData, Weights, in_batches
+from bench.learning.contracts import Batch, TrainingData, in_batches
 from bench.learning.feed import Feed
 from bench.learning.method import Method
 from bench.learning.networks import CODE_SIZE, Backbone
@@ -88,13 +88,8 @@ class M2(Method):
 
         Kingma's code draws the features from q(z|x) in each epoch; here they are its means, as in prediction.
         """
-        m1 = trainer.initialise(M1(trainer.backbone.box), "m1")
-
-        def train(own: Trainer, unlabelled: TrainingData) -> Weights:
-            return dict(own.start(m1, M1.loss, unlabelled, "m1").finish().best_weights)
-
-        m1.load_state_dict(trainer.shared("m1", M2(), data, train))  # M1 has none of M2's hyperparameters
-        m1.eval()
+        # M1 has none of M2's hyperparameters: whatever they are, it is the same one.
+        m1 = trainer.pretrained("m1", M2(), M1(trainer.backbone.box), M1.loss, data)
         with torch.no_grad():
             features = Feed(in_batches(m1.features, data.volumes))
             validation = Feed(in_batches(m1.features, data.validation_volumes))

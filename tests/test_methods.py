@@ -17,6 +17,7 @@ from bench import registry
 from bench.base.arrays import UNLABELLED
 from bench.data.subtomograms import Subtomograms
 from bench.learning.contracts import Batch, TrainingData
+from bench.learning.finetuning import FineTuned
 from bench.learning.method import Classifier, Method
 from bench.learning.networks import (
     AutoencoderNetwork,
@@ -67,7 +68,7 @@ def test_equal_steps_for_every_method_under_fair(
 def test_is_described_and_derives_from_a_base_alone(name: str) -> None:
     assert registry.entries(registry.METHODS)[name].summary.endswith(".")
     (base,) = type(registry.method(name)).__bases__
-    assert base in (Method, Classifier)
+    assert base in (Method, Classifier, FineTuned)
 
 
 def _filled(network: nn.Module) -> nn.Module:

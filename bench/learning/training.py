@@ -105,6 +105,21 @@ class Trainer:
         run.train_on(data)
         return run
 
+    def pretrained(
+        self, name: str, method: Any, network: NetworkT, loss: Loss[NetworkT], data: TrainingData, fraction: float = 1.0
+    ) -> NetworkT:
+        """`network` as `loss` trains it on all volumes without labels, once a seed, for `fraction` of the budget.
+
+        method: whose hyperparameters `loss` has.
+        """
+        self.initialise(network, name)
+
+        def train(own: Trainer, unlabelled: TrainingData) -> Weights:
+            return dict(own.start(network, loss, unlabelled, name, fraction).finish().best_weights)
+
+        network.load_state_dict(self.shared(name, method, data, train))
+        return network.eval()
+
     def shared(
         self,
         name: str,
