@@ -41,7 +41,7 @@ def test_a_shared_part_keeps_the_curve_of_what_came_before_and_of_another_shared
         def make(shared: Trainer, _: TrainingData, name: str = name) -> dict[str, Tensor]:
             return dict(shared.start(_classifier(shared, name), _loss, data, name).finish().best_weights)
 
-        trainer.shared(name, OwnLoop(), _data(), make)
+        trainer.shared(name, OwnLoop(), tiny_data(), make)
     history = trainer.tally.history
     assert history[: len(own)] == own
     assert [point.stage for point in history] == ["first"] * len(own) + ["one"] * len(own) + ["two"] * len(own)
@@ -54,21 +54,21 @@ def test_a_shared_part_keeps_the_curve_of_what_came_before_and_of_another_shared
 def test_a_tally_that_no_training_wrote_is_made_anew_or_one_line(content: str | bytes, tmp_path: Path) -> None:
     made: list[str] = []
 
-    def make(shared: Trainer) -> dict[str, Tensor]:
+    def make(_: Trainer, __: TrainingData) -> dict[str, Tensor]:
         made.append("once more")
         return {"a": torch.ones(1)}
 
-    trainer = _trainer(tmp_path)
-    trainer.shared("one", make)
+    trainer = tiny_trainer(tmp_path)
+    trainer.shared("one", OwnLoop(), tiny_data(), make)
     (path,) = tmp_path.rglob("tally.json")
     whole, listed = path.read_bytes(), path.with_name("contents.json")
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    trainer.shared("one", make)
+    trainer.shared("one", OwnLoop(), tiny_data(), make)
     assert (len(made), path.read_bytes()) == (2, whole)
     path.write_bytes(content if isinstance(content, bytes) else content.encode())  # and its checksum fits
     listed.write_text(listed.read_text().replace(bytes_digest(whole), bytes_digest(path.read_bytes())))
     with pytest.raises(BenchError, match=r"tally\.json: damaged \(.*\); delete .* and run the trial again$"):
-        trainer.shared("one", make)
+        trainer.shared("one", OwnLoop(), tiny_data(), make)
 
 
 @dataclass(frozen=True)
