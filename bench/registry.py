@@ -70,14 +70,16 @@ def entries(group: str) -> dict[str, Entry]:
 
 
 def names(group: str, wanted: str) -> list[str]:
-    """The entries of a comma-separated list, "all" for each built-in one; raises BenchError for an unknown name.
+    """The entries of a comma-separated list, of groups too; raises BenchError for an unknown name.
 
-    Code of another package runs only when it is named.
+    The groups are "all", each built-in one, and those of the folder's GROUPS. Code of another package runs only when
+    it is named.
     """
     known = entries(group)
-    chosen = [name.strip() for name in wanted.split(",") if name.strip()]
-    if "all" in chosen:
-        chosen = [e.name for e in known.values() if e.origin == BUILT_IN] + [n for n in chosen if n != "all"]
+    groups = {"all": [e.name for e in known.values() if e.origin == BUILT_IN]}
+    groups |= getattr(importlib.import_module(group), "GROUPS", {})
+    given = [name.strip() for name in wanted.split(",") if name.strip()]
+    chosen = [name for one in given for name in groups.get(one, [one])]
     for name in chosen:
         if name not in known:
             what = _plural(group)[:-1]

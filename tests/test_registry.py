@@ -113,6 +113,8 @@ def test_all_means_the_built_in_ones(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(registry, "entry_points", lambda group: [EntryPoint("other", "other:Other", group)])
     assert "other" not in registry.names(registry.METHODS, "all")
+    assert {"m2", "rim"} < {*registry.names(registry.METHODS, "paper")} < {*registry.names(registry.METHODS, "all")}
+    assert registry.names(registry.METHODS, "supervised,paper,other")[0] == "supervised"
     assert registry.names(registry.METHODS, "all,other")[-1] == "other"
 
 

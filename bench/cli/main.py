@@ -44,7 +44,8 @@ def bench() -> None:
     "--methods",
     default="all",
     show_default=True,
-    help="Method names, comma-separated; all: every built-in method (see bench list methods).",
+    help="Method names, comma-separated; all: every built-in method (see bench list methods); paper: those of the "
+    "paper and the control.",
 )
 @click.option(
     "--fractions",
