@@ -1,8 +1,11 @@
-"""The networks as a reader of the paper would write them: the oracle of values, the reference of speed."""
+"""The networks as a reader of the paper would write them, and rotated views: oracle of values, reference of speed."""
 
 from __future__ import annotations
 
+import math
+
 import torch
+from scipy.spatial.transform import Rotation
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -42,3 +45,32 @@ def plain_joint_loss(network: AutoencodingNetwork, batch: Batch) -> Tensor:
     logits = network.classifier(features)
     cross_entropy = F.cross_entropy(logits, batch.labels, ignore_index=UNLABELLED, reduction="none")
     return torch.mean(error + cross_entropy + sparsity(code))
+
+
+def plain_rotations(volumes: Tensor, power: Tensor, tilt_limit_in_degrees: float, generator: torch.Generator) -> Tensor:
+    """Volumes (b, 1, n, n, n) in any rotations, the wedge cut anew, the old one filled with noise of this power.
+
+    power: (n, n, n // 2 + 1), mean squared Fourier coefficients of the volumes.
+    """
+    b, n, fine = len(volumes), volumes.shape[-1], 2 * volumes.shape[-1]
+    boxes = volumes[:, 0]
+    turns = torch.from_numpy(Rotation.random(b, random_state=0).as_matrix()).float()
+    spectrum = torch.fft.fftshift(torch.fft.fftn(boxes, dim=(1, 2, 3)), (1, 2, 3))
+    margin = (fine - n) // 2
+    padded = torch.fft.ifftshift(F.pad(spectrum, (margin,) * 6), (1, 2, 3))
+    finer = torch.fft.ifftn(padded, dim=(1, 2, 3)).real * (fine / n) ** 3
+    coordinates = torch.stack(torch.meshgrid(*[torch.arange(n) - n // 2] * 3, indexing="ij"), -1).float()
+    source = torch.einsum("bji,zyxj->bzyxi", turns, coordinates)  # turnᵀ v
+    at = 2 * (2 * (source + n // 2)) / (fine - 1) - 1
+    turned = F.grid_sample(finer[:, None], at.flip(-1), align_corners=True, padding_mode="reflection")[:, 0]
+    k = torch.fft.fftfreq(n, 1 / n)
+    frequencies = torch.stack(torch.meshgrid(k, k, torch.fft.rfftfreq(n, 1 / n), indexing="ij"), -1)
+    slope = math.tan(math.radians(tilt_limit_in_degrees))
+    seen = (frequencies[..., 0].abs() <= slope * frequencies[..., 2].abs()).float()
+    back = torch.einsum("bji,zyxj->bzyxi", turns, frequencies)
+    held = (back[..., 0].abs() <= slope * back[..., 2].abs()).float()
+    noise = torch.fft.rfftn(torch.randn(boxes.shape, generator=generator), dim=(1, 2, 3)) / n**1.5
+    coefficients = torch.fft.rfftn(turned, dim=(1, 2, 3)) * seen + noise * (power * (1 - held * seen)).sqrt()
+    image = torch.fft.irfftn(coefficients, s=(n, n, n), dim=(1, 2, 3))
+    std, mean = torch.std_mean(image, dim=(1, 2, 3), keepdim=True)
+    return ((image - mean) / std)[:, None]
