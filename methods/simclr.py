@@ -20,7 +20,7 @@ class SimCLR(FineTuned):
     """Learn first which strong views show one volume, of all volumes; then fine-tune (Chen et al. 2020, Section 2.1).
 
     Views come from the run (--views); where it has none both are the volume as it is, and the encoder learns only to
-    tell volumes apart. Validation, by which its weights are chosen, is of that kind too.
+    tell volumes apart. Validation is of that kind too, so the encoder's last weights are kept.
     """
 
     title = "SimCLR"
@@ -30,7 +30,7 @@ class SimCLR(FineTuned):
     def pretrain(self, data: TrainingData, trainer: Trainer, fraction: float) -> Encoder3D:
         """The contrasting one, without its head."""
         network = Contrast(trainer.backbone)
-        return trainer.pretrained("simclr", self, network, self.contrast, data, fraction).encoder
+        return trainer.pretrained("simclr", self, network, self.contrast, data, fraction, "last").encoder
 
     def contrast(self, network: Contrast, batch: Batch) -> Tensor:
         """NT-Xent, Eq. 1: −log of exp(sim(i, j) / T) / Σ over k ≠ i of exp(sim(i, k) / T), j the other view of i."""

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 import torch
-from test_methods import N_CLASSES, _data, _trainer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -26,6 +25,7 @@ from bench.learning.method import Method
 from bench.learning.networks import Backbone
 from bench.learning.protocol import PROTOCOLS
 from bench.learning.views import Views
+from bench.testing import N_CLASSES, tiny_data, tiny_trainer
 
 NAMES = ["fixmatch", "adamatch", "softmatch", "mean_teacher", "vat"]
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
@@ -266,7 +266,7 @@ def test_a_training_starts_with_the_teacher_as_the_student(tmp_path: Path, monke
         return loss(self, network, batch)
 
     monkeypatch.setattr(MeanTeacher, "loss", watch)
-    registry.method("mean_teacher").fit(_data(), _trainer(tmp_path))
+    registry.method("mean_teacher").fit(tiny_data(), tiny_trainer(tmp_path))
     assert seen[0]
 
 
@@ -382,9 +382,9 @@ def test_without_weight_a_step_is_that_of_supervised(
 @pytest.mark.parametrize(("name", "given"), AS_SUPERVISED)
 def test_without_weight_a_training_is_that_of_supervised(name: str, given: dict[str, Any], tmp_path: Path) -> None:
     """For one pass over the labelled volumes: the next is in another order, for unlabelled ones are drawn between."""
-    trainers = (replace(_trainer(tmp_path / str(i)), select="last") for i in range(2))
+    trainers = (replace(tiny_trainer(tmp_path / str(i), views="none"), select="last") for i in range(2))
     networks = [
-        registry.method(*made).fit(_data(), trainer)
+        registry.method(*made).fit(tiny_data(), trainer)
         for made, trainer in zip([(name, given), ("supervised",)], trainers)
     ]
     ours, wanted = (_student(network).state_dict() for network in networks)
@@ -476,9 +476,9 @@ def test_a_step_in_boxes_of_the_paper(name: str, box: int) -> None:
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("name", NAMES)
 def test_one_label_a_class_is_enough(name: str, protocol: str, tmp_path: Path) -> None:
-    data = _data()
+    data = tiny_data()
     data = replace(data, labels=torch.where(torch.arange(48) < N_CLASSES, data.labels, UNLABELLED))
-    network: Any = registry.method(name).fit(data, _trainer(tmp_path, protocol, epochs=2))
+    network: Any = registry.method(name).fit(data, tiny_trainer(tmp_path, protocol, epochs=2))
     assert network.logits(data.volumes[torch.arange(48)]).isfinite().all()
 
 

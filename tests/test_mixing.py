@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
-from test_methods import N_CLASSES, _data, _filled, _trainer
+from test_methods import _filled
 from torch import Tensor
 
 from bench.base.arrays import UNLABELLED
@@ -23,6 +23,7 @@ from bench.learning.views import Views
 from bench.methods import mixmatch
 from bench.methods.mixmatch import MixMatch
 from bench.methods.supervised import Supervised
+from bench.testing import N_CLASSES, tiny_data, tiny_trainer
 
 LABELS = (0, 1, 2, UNLABELLED, UNLABELLED, UNLABELLED, UNLABELLED, UNLABELLED)
 
@@ -86,8 +87,8 @@ class Unmixed(Classifier):
 
 
 def test_without_mixup_supervised_is_what_it_was_bit_by_bit(tmp_path: Path) -> None:
-    ours = Supervised().fit(_data(), _trainer(tmp_path)).state_dict()
-    before = Unmixed().fit(_data(), _trainer(tmp_path)).state_dict()
+    ours = Supervised().fit(tiny_data(), tiny_trainer(tmp_path)).state_dict()
+    before = Unmixed().fit(tiny_data(), tiny_trainer(tmp_path)).state_dict()
     assert all(torch.equal(ours[key], before[key]) for key in before)
 
 

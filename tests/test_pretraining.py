@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
-from test_methods import N_CLASSES, _data, _filled, _trainer
+from test_methods import _filled
 from torch import Tensor, nn
 
 from bench import registry
@@ -25,6 +25,7 @@ from bench.learning.views import Views
 from bench.methods.m2 import M2
 from bench.methods.masked_autoencoder import MaskedAutoencoder
 from bench.methods.simclr import Contrast, SimCLR
+from bench.testing import N_CLASSES, tiny_data, tiny_trainer
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Maker:
 
 def test_a_shared_stage_is_given_no_label(tmp_path: Path) -> None:
     made: list[Tensor] = []
-    Maker().stage(_trainer(tmp_path), _data(), made)
+    Maker().stage(tiny_trainer(tmp_path), tiny_data(), made)
     assert len(made[0]) == 48 + 8
     assert (made[0] == UNLABELLED).all()
 
@@ -51,19 +52,19 @@ def test_a_shared_stage_is_given_no_label(tmp_path: Path) -> None:
 def test_a_shared_stage_sees_all_volumes_or_none(tmp_path: Path) -> None:
     """Which volumes are labelled differs between fractions: a stage of those alone is no one else's."""
     with pytest.raises(ValueError, match="maker: what trials share must train on all volumes"):
-        Maker().stage(_trainer(tmp_path), _data().labelled(), [])
+        Maker().stage(tiny_trainer(tmp_path), tiny_data().labelled(), [])
 
 
 def test_a_changed_hyperparameter_makes_another_stage_and_an_unchanged_one_is_found(tmp_path: Path) -> None:
     made: list[Tensor] = []
     for strength in (1.0, -5.0, 1.0, -5.0):
-        assert Maker(strength).stage(_trainer(tmp_path), _data(), made)["strength"] == strength
+        assert Maker(strength).stage(tiny_trainer(tmp_path), tiny_data(), made)["strength"] == strength
     assert len(made) == 2
 
 
 def test_m1_is_the_same_whatever_m2_weighs(tmp_path: Path) -> None:
     for alpha in (0.1, 5.0):
-        M2(alpha).fit(_data(), _trainer(tmp_path, "paper"))
+        M2(alpha).fit(tiny_data(), tiny_trainer(tmp_path, "paper"))
     assert len(list(tmp_path.glob("m1-*/weights.safetensors"))) == 1
 
 
@@ -91,9 +92,11 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Started]:
     found: list[Started] = []
     start = Trainer.start
 
-    def watch(self: Trainer, network: nn.Module, loss: Any, data: TrainingData, stage: str, *more: Any) -> Any:
+    def watch(
+        self: Trainer, network: nn.Module, loss: Any, data: TrainingData, stage: str, *more: Any, **named: Any
+    ) -> Any:
         found.append(Started(stage, data, {k: v.clone() for k, v in network.state_dict().items()}))
-        return start(self, network, loss, data, stage, *more)
+        return start(self, network, loss, data, stage, *more, **named)
 
     monkeypatch.setattr(Trainer, "start", watch)
     return found
@@ -101,7 +104,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Started]:
 
 def _with_labels(places: list[int]) -> TrainingData:
     """The data with labels at these places alone, and each another than it was."""
-    data = _data()
+    data = tiny_data()
     labels = torch.full_like(data.labels, UNLABELLED)
     labels[places] = (torch.tensor(places) + 1) % N_CLASSES
     return replace(data, labels=labels)
@@ -111,7 +114,7 @@ def test_the_first_stage_is_trained_once_for_all_fractions_and_labels(
     name: str, tmp_path: Path, started: list[Started]
 ) -> None:
     for places in ([0, 1, 2, 3], list(range(24)), list(range(24, 48))):
-        registry.method(name).fit(_with_labels(places), _trainer(tmp_path, epochs=2))
+        registry.method(name).fit(_with_labels(places), tiny_trainer(tmp_path, epochs=2))
     first, *fine_tunings = started
     assert [training.stage for training in fine_tunings] == ["fine-tuning"] * 3
     assert (first.data.labels == UNLABELLED).all()
@@ -126,9 +129,9 @@ def test_the_first_stage_is_trained_once_for_all_fractions_and_labels(
 
 
 def test_a_trial_pays_for_its_first_stage_wherever_it_was_trained(name: str, tmp_path: Path) -> None:
-    trainers = [_trainer(tmp_path, epochs=2) for _ in range(2)]
+    trainers = [tiny_trainer(tmp_path, epochs=2) for _ in range(2)]
     for trainer in trainers:
-        registry.method(name).fit(_data(), trainer)
+        registry.method(name).fit(tiny_data(), trainer)
     paid = [[t.tally.steps, t.tally.volumes_seen, [p.step for p in t.tally.history]] for t in trainers]
     assert paid[0] == paid[1]
     assert paid[0][:2] == [6, 3 * 16 + 3 * 8]  # the first stage fills its batches; there are 8 labelled volumes in one
@@ -141,7 +144,7 @@ def test_another_hyperparameter_is_another_first_stage(
     name: str, setting: tuple[str, float], tmp_path: Path, started: list[Started]
 ) -> None:
     for settings in ({}, dict([setting]), {}, dict([setting])):
-        registry.method(name, settings).fit(_data(), _trainer(tmp_path))
+        registry.method(name, settings).fit(tiny_data(), tiny_trainer(tmp_path))
     assert [training.stage for training in started].count(name) == 2
 
 
@@ -239,7 +242,7 @@ def test_one_label_a_class_and_boxes_of_the_paper(
     labels[:N_CLASSES] = torch.arange(N_CLASSES)
     data = TrainingData(feed, labels, feed.only(torch.arange(N_CLASSES)), torch.arange(N_CLASSES))
     trainer = replace(
-        _trainer(tmp_path, protocol),
+        tiny_trainer(tmp_path, protocol),
         backbone=Backbone(box, N_CLASSES, filters=2),
         budget=Budget(epochs=1, batch_size=8, filters=2),
         n_train=16,

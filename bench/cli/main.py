@@ -55,7 +55,7 @@ def bench() -> None:
 )
 @click.option("--dataset", default="phantoms", show_default=True, help="Name of a data set (see bench list datasets).")
 @click.option("--data", metavar="DIR", help="Folder with the input of the data set, if it needs one.")
-@click.option("--profile", metavar="NAME", help="Size of the run: quick (default without a GPU) or paper.")
+@click.option("--profile", metavar="NAME", help="Size of the run: quick (default without a GPU), standard or paper.")
 @click.option(
     "--protocol", metavar="NAMES", help="Rules of the comparison: fair, paper, or fair,paper.  [default: the profile's]"
 )
@@ -63,7 +63,7 @@ def bench() -> None:
     "--views",
     metavar="NAMES",
     help="What all methods see of the training volumes: none, turns (by 180°), rotations (any, with the missing wedge "
-    "cut anew), or several: turns,rotations.  [default: the protocol's]",
+    "cut anew), or several: turns,rotations.  [default: the protocol's; turns where the profile is quick]",
 )
 @click.option(
     "--select",

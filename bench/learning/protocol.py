@@ -19,7 +19,7 @@ class Protocol:
     keras_style: bool  # Glorot-uniform weights, BatchNorm with momentum 0.99 and ε 1e-3; else PyTorch's defaults
     equal_steps: bool  # each method gets the same number of optimiser steps; else epochs over what it trains on
     validation_fraction: float | None  # of the label budget; None: all validation labels, outside the budget
-    views: str  # of the training volumes, by default
+    views: str  # of the training volumes, where the profile names no others
     patience: int | None  # epochs without a better validation loss before training stops
     selects_by_own_loss: bool  # validation loss: the method's own, or the cross-entropy that all classifiers share
     select: str  # which weights are kept, by default
@@ -47,7 +47,7 @@ PROTOCOLS = {
         keras_style=False,
         equal_steps=True,
         validation_fraction=0.2,
-        views="turns",
+        views="rotations",
         patience=None,
         selects_by_own_loss=False,
         select="best",
@@ -83,6 +83,11 @@ class Profile:
     box: int  # voxels along an edge, for data sets that are simulated
     per_class: int
     test_fraction: float
+    views: str | None = None  # instead of the protocol's, where it has any: a short training does not learn rotations
+
+    def views_of(self, protocol: Protocol) -> str:
+        """What is shown of the training volumes by default."""
+        return protocol.views if self.views is None or protocol.views == "none" else self.views
 
 
 PROFILES = {
@@ -92,6 +97,17 @@ PROFILES = {
         protocol="fair",
         budget=Budget(epochs=3, batch_size=16, filters=16),
         seeds=3,
+        box=16,
+        per_class=300,
+        test_fraction=1 / 3,
+        views="turns",
+    ),
+    "standard": Profile(
+        name="standard",
+        summary="the same with 15 epochs and 5 seeds: long enough for rotations; hours on two cores",
+        protocol="fair",
+        budget=Budget(epochs=15, batch_size=16, filters=16),
+        seeds=5,
         box=16,
         per_class=300,
         test_fraction=1 / 3,

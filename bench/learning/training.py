@@ -88,10 +88,12 @@ class Trainer:
         epochs: int | None = None,
         learning_rate: float | None = None,
         after_step: AfterStep[NetworkT] | None = None,
+        select: str | None = None,
     ) -> Run[NetworkT]:
         """A training of `network` on `data`, not yet begun, for `fraction` of the trial's budget.
 
         after_step: called with the network and the progress of the training, from 0 to 1, once its weights have moved.
+        select: which weights are kept, instead of those by the run's rule.
         """
         run = Run(
             self,
@@ -101,21 +103,30 @@ class Trainer:
             fraction * (epochs if epochs is not None else self.budget.epochs),
             learning_rate if learning_rate is not None else self.protocol.learning_rate,
             after_step,
+            select or self.select,
         )
         run.train_on(data)
         return run
 
     def pretrained(
-        self, name: str, method: Any, network: NetworkT, loss: Loss[NetworkT], data: TrainingData, fraction: float = 1.0
+        self,
+        name: str,
+        method: Any,
+        network: NetworkT,
+        loss: Loss[NetworkT],
+        data: TrainingData,
+        fraction: float = 1.0,
+        select: str | None = None,
     ) -> NetworkT:
         """`network` as `loss` trains it on all volumes without labels, once a seed, for `fraction` of the budget.
 
-        method: whose hyperparameters `loss` has.
+        method: whose hyperparameters `loss` has. select: "last" where the loss of a validation volume says nothing.
         """
         self.initialise(network, name)
 
         def train(own: Trainer, unlabelled: TrainingData) -> Weights:
-            return dict(own.start(network, loss, unlabelled, name, fraction).finish().best_weights)
+            run = own.start(network, loss, unlabelled, name, fraction, select=select)
+            return dict(run.finish().best_weights)
 
         network.load_state_dict(self.shared(name, method, data, train))
         return network.eval()
@@ -180,7 +191,8 @@ class Run(Generic[NetworkT]):
         name: str,
         epochs: float,
         learning_rate: float,
-        after_step: AfterStep[NetworkT] | None = None,
+        after_step: AfterStep[NetworkT] | None,
+        select: str,
     ) -> None:
         self.trainer = trainer
         self.stage = name
@@ -189,6 +201,7 @@ class Run(Generic[NetworkT]):
         self.network = network
         self.loss = loss
         self.after_step = after_step
+        self.select = select
         self.epochs = epochs
         self.epochs_done = 0.0
         self.steps_done = 0
@@ -199,7 +212,7 @@ class Run(Generic[NetworkT]):
         self.noise = torch.Generator(trainer.device).manual_seed(derive(trainer.seed, "noise", name))
         self.best_loss = math.inf
         self.best_weights: Weights = _copy(network)
-        self.average: Weights = _copy(network) if trainer.select == "average" else {}
+        self.average: Weights = _copy(network) if select == "average" else {}
         self.validations_since_best = 0
 
     def train_on(self, data: TrainingData) -> None:
@@ -212,7 +225,7 @@ class Run(Generic[NetworkT]):
         """A copy that trains on by itself for `share` of the trial's budget, with random numbers of its own."""
         epochs = fraction * self.trainer.budget.epochs
         network = copy.deepcopy(self.network)
-        twin = Run(self.trainer, network, self.loss, name, epochs, self.learning_rate, self.after_step)
+        twin = Run(self.trainer, network, self.loss, name, epochs, self.learning_rate, self.after_step, self.select)
         twin.optimizer.load_state_dict(copy.deepcopy(self.optimizer.state_dict()))
         twin.best_loss, twin.best_weights, twin.average = self.best_loss, self.best_weights, dict(self.average)
         twin.train_on(self.data)
@@ -338,7 +351,7 @@ class Run(Generic[NetworkT]):
         self.validations_since_best += 1
         if loss < self.best_loss:
             self.validations_since_best = 0
-        if loss < self.best_loss or self.trainer.select != "best":
+        if loss < self.best_loss or self.select != "best":
             self.best_loss = loss
             self.best_weights = dict(self.average) or _copy(self.network)
 

@@ -78,8 +78,8 @@ class RunPlan:
     settings: Mapping[str, Mapping[str, str]]  # of methods: name → parameter → value, as given
     percents: tuple[float, ...]  # of the training set, labelled
     protocols: tuple[Protocol, ...]
-    views: tuple[str, ...]  # none: the protocol's
-    selects: tuple[str, ...]  # none: the protocol's
+    views: Mapping[str, tuple[str, ...]]  # protocol → views of the training volumes
+    selects: Mapping[str, tuple[str, ...]]  # protocol → which weights are kept
     test_views: int
     seeds: int
     budget: Budget
@@ -97,7 +97,7 @@ class RunPlan:
         """For a person: "7 methods, 5, 10, 20 % labelled, 3 seeds (protocol fair; profile quick)"."""
         percents = ", ".join(f"{percent:g}" for percent in self.percents)
         protocols = ", ".join(protocol.name for protocol in self.protocols)
-        views = ", ".join(self.views or dict.fromkeys(protocol.views for protocol in self.protocols))
+        views = ", ".join(dict.fromkeys(itertools.chain(*self.views.values())))
         text = f"{len(self.methods)} methods, {percents} % labelled, {self.seeds} seeds, views {views}"
         return f"{text} (protocol {protocols}; profile {self.profile})"
 
@@ -115,7 +115,8 @@ def resolve(request: Request) -> RunPlan:
         profile = replace(profile, budget=replace(profile.budget, epochs=request.epochs))
     if request.seeds is not None:
         profile = replace(profile, seeds=request.seeds)
-    protocol_names = named(PROTOCOLS, request.protocol, "protocol") or [profile.protocol]
+    protocols = [PROTOCOLS[name] for name in named(PROTOCOLS, request.protocol, "protocol") or [profile.protocol]]
+    views, selects = named(VIEWS, request.views, "views"), named(SELECTIONS, request.select, "selection")
     _check_machine(request, device)
     settings = _settings(request.settings, {*methods, dataset_name})
     for name in methods:
@@ -126,9 +127,9 @@ def resolve(request: Request) -> RunPlan:
         methods=tuple(methods),
         settings=settings,
         percents=tuple(percents),
-        protocols=tuple(PROTOCOLS[name] for name in protocol_names),
-        views=tuple(named(VIEWS, request.views, "views")),
-        selects=tuple(named(SELECTIONS, request.select, "selection")),
+        protocols=tuple(protocols),
+        views={one.name: tuple(views) or (profile.views_of(one),) for one in protocols},
+        selects={one.name: tuple(selects) or (one.select,) for one in protocols},
         test_views=request.test_views,
         seeds=profile.seeds,
         budget=profile.budget,
@@ -161,8 +162,8 @@ def trials(plan: RunPlan, subtomograms: Subtomograms, fingerprint: str) -> list[
         code = training_code(name)
         for protocol in plan.protocols:
             for views, select, percent, seed in itertools.product(
-                plan.views or (protocol.views,),
-                plan.selects or (protocol.select,),
+                plan.views[protocol.name],
+                plan.selects[protocol.name],
                 plan.percents if method.needs_labels else (None,),
                 range(plan.seeds),
             ):
