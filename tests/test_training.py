@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -121,3 +121,40 @@ def test_every_method_of_ours_is_foretold(
     assert estimate is not None
     assert estimate.own + sum(estimate.shared.values()) > 0
     assert not (runtime.cache_folder / "autoencoder").exists()
+
+
+def test_a_loss_knows_the_progress_of_its_training(tmp_path: Path) -> None:
+    trainer, seen, after = tiny_trainer(tmp_path, epochs=2), [], []
+
+    def loss(network: ClassifierNetwork, batch: Batch) -> Tensor:
+        if network.training:
+            seen.append(batch.progress)
+        return _loss(network, batch)
+
+    network = _classifier(trainer, "a")
+    run = trainer.start(network, loss, tiny_data().labelled(), after_step=lambda _, progress: after.append(progress))
+    run.finish()
+    assert seen == after == pytest.approx([step / 6 for step in range(1, 7)])
+
+
+@pytest.mark.parametrize("select", ["best", "last", "average"])
+def test_the_weights_that_are_kept(select: str, tmp_path: Path) -> None:
+    """The average moves by the largest of 1 / (t + 1) and 10 / T, T the number of steps."""
+    trainer = replace(tiny_trainer(tmp_path, epochs=8), select=select)
+    weights: list[Tensor] = []
+    losses: list[float] = []
+
+    def watch(network: ClassifierNetwork, _: float) -> None:
+        weights.append(network.classifier.layers[-1].bias.detach().clone())
+
+    run = trainer.start(_classifier(trainer, "a"), _loss, tiny_data().labelled(), after_step=watch)
+    average = run.network.classifier.layers[-1].bias.detach().clone()
+    before = []
+    while run.advance():
+        losses.append(trainer.tally.history[-1].validation_loss)
+        before.append(len(weights))
+    for t, now in enumerate(weights, 1):
+        average = average.lerp(now, max(1 / (t + 1), min(1.0, 10 / len(weights))))
+    kept = run.best().classifier.layers[-1].bias
+    expected = {"best": weights[before[losses.index(min(losses))] - 1], "last": weights[-1], "average": average}
+    assert torch.allclose(kept, expected[select], atol=1e-6)

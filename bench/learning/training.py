@@ -300,7 +300,6 @@ class Run(Generic[NetworkT]):
         """One optimiser step on the volumes at `indices`; returns the loss."""
         if self.trainer.protocol.warmup_cosine:
             self.optimizer.param_groups[0]["lr"] = self.learning_rate * self._warmup_cosine()
-        self.steps_done += 1
         volumes, labels = self.data.volumes[indices], self.data.labels[indices.to(self.data.labels.device)]
         self.network.train()
         self.optimizer.zero_grad()
@@ -313,13 +312,14 @@ class Run(Generic[NetworkT]):
             with torch.no_grad():
                 self.after_step(self.network, self.progress)
         self._average()
+        self.steps_done += 1
         self.trainer.tally.steps += 1
         self.trainer.tally.volumes_seen += len(indices)
         return loss.detach()
 
     @property
     def progress(self) -> float:
-        """How much of the training is done with the step that comes or has just begun, from 0 to 1."""
+        """How much of the training is done once this step is, from 0 to 1."""
         return min(1.0, (self.steps_done + 1) / self.n_steps)
 
     @property
@@ -334,7 +334,7 @@ class Run(Generic[NetworkT]):
     def _average(self) -> None:
         """Move the average towards the weights; its memory is a tenth of the training, and shorter at the beginning."""
         if self.average:
-            share = max(1 / (1 + self.steps_done), 10 / self.n_steps)
+            share = max(1 / (2 + self.steps_done), 10 / self.n_steps)
             for name, weight in self.network.state_dict().items():
                 known = self.average[name]
                 self.average[name] = (
