@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from bench import registry
 from bench.data.subtomograms import Subtomograms
 from bench.learning import training
+from bench.learning.checkpoint import Checkpoints
 from bench.learning.contracts import Batch, TrainingData
 from bench.learning.feed import Feed
 from bench.learning.method import Classifier
@@ -261,3 +263,14 @@ def test_pseudo_labels_are_compared_with_the_truth(
     labels = Subtomograms.open(tiny_folder).labels[split.train]
     possible = np.flatnonzero(np.isin(split.train, split.labelled, invert=True) & (np.arange(len(labels)) % 2 == 0))
     assert result.guesses.accuracy == pytest.approx((labels[possible] == 2).mean(), abs=0.15)
+
+
+def test_a_tilt_range_that_nobody_knows_is_measured_and_said(
+    make_trial: MakeTrial, runtime: Runtime, tiny: Subtomograms, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    replace(tiny, tilt_range_in_degrees=None).save(tmp_path)
+    prepare(make_trial(), tmp_path, runtime, Checkpoints(note=said.append))
+    assert len(said) == 1
+    low, high = map(float, re.findall(r"(-?\d+)°", said[0]))
+    assert (low, high) == pytest.approx((-60, 60), abs=12)  # 8³ boxes show it coarsely

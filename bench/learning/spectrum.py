@@ -16,7 +16,6 @@ from torch import Tensor
 from bench.base.arrays import TiltRange
 from bench.learning.feed import Feed
 
-SAMPLE = 512  # boxes that a spectrum is measured on
 ON_THE_EDGE = -1e-4  # waves a box from the wedge: still seen, rounding apart
 WHOLE: TiltRange = (-90.0, 90.0)
 TAKEN_FOR_EMPTY = 0.5  # of the power at the tilts that were taken: less than this beyond them is a missing wedge
@@ -55,8 +54,14 @@ class Spectrum:
 
 def sample(volumes: Feed) -> Tensor:
     """Some of the volumes, evenly spaced, as boxes (b, n, n, n) of mean 0 and variance 1."""
-    which = torch.linspace(0, len(volumes) - 1, min(SAMPLE, len(volumes))).long()
+    n = min(sample_size(volumes[torch.tensor([0])].shape[-1]), len(volumes))
+    which = torch.linspace(0, len(volumes) - 1, n).long()
     return torch.cat([standardised(some[:, 0])[0] for some in volumes.only(which).batches(64)])
+
+
+def sample_size(box: int) -> int:
+    """Boxes that a spectrum is measured on: 512, fewer where they are large, 64 at 64³ and above."""
+    return max(64, min(512, 2**24 // box**3))
 
 
 def standardised(boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:

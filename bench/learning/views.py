@@ -13,13 +13,13 @@ from bench.base.arrays import TiltRange
 from bench.learning.feed import Feed
 from bench.learning.spectrum import (
     ON_THE_EDGE,
-    SAMPLE,
     Spectrum,
     by_radius,
     edge_distance,
     mean_power,
     radius,
     sample,
+    sample_size,
     spread,
     standardised,
     wedge_normals,
@@ -195,13 +195,13 @@ def _evenness(spectrum: Spectrum) -> Tensor:
     A rotated box does not go on on its other side: to filter it smooths its faces.
     """
     n, device = len(spectrum.power), spectrum.power.device
-    generator, shape = torch.Generator(device).manual_seed(0), (SAMPLE, n, n, n)
+    generator, some = torch.Generator(device).manual_seed(0), torch.empty(64, n, n, n, device=device)
     squares = torch.zeros(n, n, n, device=device)
-    for some in torch.empty(shape, device=device).split(64):
-        noise = torch.fft.irfftn(_white(some, generator).mul_(spectrum.power.sqrt()), s=shape[1:], dim=(1, 2, 3))
+    for _ in range(sample_size(n) // len(some)):
+        noise = torch.fft.irfftn(_white(some, generator).mul_(spectrum.power.sqrt()), s=(n, n, n), dim=(1, 2, 3))
         turned = rotated(noise, random_rotations(len(some), generator), _still(some))
         kept = torch.fft.rfftn(turned, dim=(1, 2, 3)).mul_(spectrum.seen & (radius(n, device) <= n / 2))
-        squares += torch.fft.irfftn(kept, s=shape[1:], dim=(1, 2, 3)).square().sum(0)
+        squares += torch.fft.irfftn(kept, s=(n, n, n), dim=(1, 2, 3)).square().sum(0)
     along = torch.arange(n, device=device) - n // 2
     shell = (along[:, None, None] ** 2 + along[:, None] ** 2 + along**2).float().sqrt().round().long()
     sums = torch.zeros(int(shell.max()) + 1, device=device)

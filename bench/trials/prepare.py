@@ -93,7 +93,7 @@ def prepare(
     Each part has a feed whose rows are that part alone, so that no index leads from one to another.
     Raises ValueError where there is nothing to learn from.
     """
-    subtomograms = Subtomograms.open(data_folder)
+    subtomograms, checkpoints = Subtomograms.open(data_folder), checkpoints or Checkpoints()
     split = split_of(trial, subtomograms)
     device = torch.device(runtime.device)
     seed_globally(derive(trial.seed, "global"))
@@ -120,6 +120,9 @@ def prepare(
     views = None
     if trial.views != "none" or trial.test_views > 1:
         views = Views.of(trial.views, volumes, subtomograms.tilt_range_in_degrees)
+        if subtomograms.tilt_range_in_degrees is None:
+            low, high = views.spectrum.tilts
+            checkpoints.note(f"tilt range unknown; on the training volumes it is {low:g}° to {high:g}°")
     trainer = Trainer(
         protocol=PROTOCOLS[trial.protocol],
         budget=trial.budget,
@@ -129,7 +132,7 @@ def prepare(
         n_train=len(split.train),
         cache=Cache(runtime.cache_folder),
         data_key=digest(trial.fingerprint, split.train.tolist(), split.validation.tolist()),
-        checkpoints=checkpoints or Checkpoints(),
+        checkpoints=checkpoints,
         views=views if trial.views != "none" else None,
         select=trial.select,
         rehearsal=rehearsal,
