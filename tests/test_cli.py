@@ -26,7 +26,7 @@ from bench.trials.store import Store
 Call = Callable[..., tuple[int, str, str]]
 
 
-OF_THE_PAPER = ["--methods", "autoencoder,autoencoding,m2,pretrained,rim,self_training,supervised"]
+OF_THE_PAPER = ["--methods", "paper"]
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _n_trials() -> int:
     """Of `finished`: two label fractions of each method, one trial of those that need no label."""
-    methods = [registry.method(name) for name in registry.entries(registry.METHODS)]
+    methods = [registry.method(name) for name in registry.names(registry.METHODS, "paper")]
     return sum(2 if method.needs_labels else 1 for method in methods)
 
 
