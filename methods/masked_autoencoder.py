@@ -55,4 +55,5 @@ class MaskedAutoencoder(FineTuned):
         """The low-passed volumes, (b, 1, n, n, n)."""
         n = volumes.shape[-1]
         gain = torch.exp2(-((radius(n, volumes.device) / (self.cutoff * n / 2)) ** 2))
-        return torch.fft.irfftn(torch.fft.rfftn(volumes, dim=(2, 3, 4)) * gain, s=(n, n, n), dim=(2, 3, 4))
+        smooth: Tensor = torch.fft.irfftn(torch.fft.rfftn(volumes, dim=(2, 3, 4)) * gain, s=(n, n, n), dim=(2, 3, 4))
+        return smooth

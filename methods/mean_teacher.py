@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -46,7 +47,7 @@ class MeanTeacher(Method):
         supervised = mean_cross_entropy(network.logits(labelled.volumes), labelled.labels)
         with statistics_kept(network):
             with torch.no_grad():
-                wanted = network.teacher.module.logits(unlabelled.weak()).softmax(1)
+                wanted = network.averaged.logits(unlabelled.weak()).softmax(1)
             error = (network.student.logits(unlabelled.strong()).softmax(1) - wanted).square().mean(1)  # (b,)
         return supervised + self.weight * min(1.0, batch.progress / RISE) * mean(error)
 
@@ -73,5 +74,9 @@ class MeanTeacherNetwork(nn.Module):
 
     def logits(self, volumes: Tensor) -> Tensor:
         """(b, 1, n, n, n) → (b, classes): the student's in training, else the teacher's."""
-        logits: Tensor = (self.student if self.training else self.teacher.module).logits(volumes)
-        return logits
+        return (self.student if self.training else self.averaged).logits(volumes)
+
+    @property
+    def averaged(self) -> ClassifierNetwork:
+        """The teacher's network."""
+        return cast("ClassifierNetwork", self.teacher.module)

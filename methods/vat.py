@@ -65,7 +65,7 @@ def worst_direction(network: Classifies, volumes: Tensor, known: Tensor, generat
 
 def _unit(changes: Tensor) -> Tensor:
     """Changes (b, 1, n, n, n), each scaled to a mean square of 1; next to none stays so."""
-    length = torch.linalg.vector_norm(changes, dim=(1, 2, 3, 4), keepdim=True)
+    length: Tensor = torch.linalg.vector_norm(changes, dim=(1, 2, 3, 4), keepdim=True)
     return changes * (math.sqrt(changes[0:1].numel()) / length.clamp(min=1e-12))
 
 
