@@ -155,6 +155,8 @@ def test_exit_codes_and_junit(bench: Call, tmp_path: Path) -> None:
     assert "REGRESSED  d 8³ · fair · m2 · accuracy: -10.00 points" in out
     suite = ElementTree.parse(junit).getroot()
     assert (suite.get("tests"), suite.get("failures")) == ("4", "3")
+    code, _, err = bench("gate", good, good, "--junit", tmp_path / "gate.json")
+    assert (code, err.count("\n")) == (2, 1)
     code, _, err = bench("gate", good, tmp_path / "nowhere")
     assert code == 2
     assert "nowhere" in err

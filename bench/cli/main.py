@@ -277,6 +277,8 @@ def gate(new: Path, baseline: Path, junit: Path | None) -> None:
     from bench.reporting import gate as gating
     from bench.trials.spreadsheet import read_rows
 
+    if junit is not None and junit.suffix != ".xml":
+        raise BenchError(f"--junit {junit}: JUnit files are XML; name it .xml")
     verdicts = gating.compare(read_rows(new), read_rows(baseline))
     click.echo(gating.summary(verdicts))
     if junit is not None:
