@@ -26,7 +26,7 @@ def code_digest(*modules: str) -> str:
     progress, errors, caches and checkpoints change no result.
     """
     packages = {"bench", *(name.partition(".")[0] for name in modules)}
-    seen = {str(path): content for package in packages - {"bench"} for path, content in _files_of(package)}
+    seen = {f"{of}/{path}": content for of in packages - {"bench"} for path, content in _files_of(of)}
     waiting = list(modules)
     while waiting:
         name = waiting.pop()

@@ -31,4 +31,5 @@ class FineTuned(Classifier):
         convolutions = self.pretrain(data, trainer, before).convolutions.state_dict()
         network = trainer.initialise(self.build(trainer.backbone))
         network.encoder.convolutions.load_state_dict(convolutions)
-        return trainer.start(network, self.loss, data.labelled(), "fine-tuning", after).finish().best()
+        run = trainer.start(network, self.loss, data.labelled(), "fine-tuning", after, after_step=self.after_step)
+        return run.finish().best()

@@ -129,11 +129,17 @@ def named(known: Mapping[str, object], names: str | None, what: str) -> list[str
     """The names of a comma-separated list, none for None; raises BenchError, listing the known ones, for another."""
     wanted = [] if names is None else list(dict.fromkeys(name.strip() for name in names.split(",")))
     for name in wanted:
-        if name not in known:
-            raise BenchError(f"unknown {what} '{name}'; known: {', '.join(known)}")
+        check_known(known, name, what)
     return wanted
+
+
+def check_known(known: Mapping[str, object], name: str, what: str) -> None:
+    """Raise BenchError, which lists the known names, for another one."""
+    if name not in known:
+        raise BenchError(f"unknown {what} '{name}'; known: {', '.join(known)}")
 
 
 def profile_named(name: str) -> Profile:
     """The profile called `name`; raises BenchError, listing the known ones, for an unknown name."""
-    return PROFILES[named(PROFILES, name, "profile")[0]]
+    check_known(PROFILES, name, "profile")
+    return PROFILES[name]

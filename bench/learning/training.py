@@ -22,6 +22,7 @@ from bench.base.code import code_digest
 from bench.base.files import digest, write_atomically
 from bench.base.json_files import read_json
 from bench.base.seeds import derive, seed_globally, torch_generator
+from bench.learning.averaging import rate
 from bench.learning.checkpoint import Checkpoints, State, global_randomness, set_global_randomness
 from bench.learning.contracts import Batch, Classifies, Guess, TrainingData, Weights, in_batches
 from bench.learning.networks import Backbone, initialise
@@ -32,6 +33,7 @@ from bench.learning.tally import TALLY, Tally, ValidationPoint
 from bench.learning.views import Views
 
 VALIDATIONS_PER_EPOCH = 4  # validations an epoch where steps are equal for all
+AVERAGE = 1 / 10  # of the training: the memory of the moving average of the weights
 
 _COUNTED = ("epochs_done", "steps_done", "best_loss", "validations_since_best")
 
@@ -332,14 +334,12 @@ class Run(Generic[NetworkT]):
         return min(10 * self.progress, 0.5 * (1 + math.cos(math.pi * self.progress)))
 
     def _average(self) -> None:
-        """Move the average towards the weights; its memory is a tenth of the training, and shorter at the beginning."""
+        """Move the average towards the weights."""
         if self.average:
-            share = max(1 / (2 + self.steps_done), 10 / self.n_steps)
+            share = rate(self.steps_done + 1, self.progress, AVERAGE)
             for name, weight in self.network.state_dict().items():
                 known = self.average[name]
-                self.average[name] = (
-                    known.lerp(weight, min(1.0, share)) if known.is_floating_point() else weight.clone()
-                )
+                self.average[name] = known.lerp(weight, share) if known.is_floating_point() else weight.clone()
 
     def _keep_best(self, training_loss: float) -> None:
         """Validate, and keep the weights where they are the best so far."""
