@@ -92,3 +92,11 @@ def test_a_new_stage_starts_a_new_line(record: Make) -> None:
     assert sorted(drawn) == sorted(2 * [[(4, 0.9), (8, 0.8)], [(12, 2.0), (16, 1.9)]])
     assert axes.get_title() == "Antelope"
     plt.close(figure)
+
+
+def test_no_two_methods_look_alike_in_a_picture() -> None:
+    from bench.reporting.figures import look
+
+    looks = [tuple(map(str, look(i).values())) for i in range(40)]
+    assert len(set(looks)) == 40
+    assert len({one[:2] for one in looks}) == 40  # also where dashes are too short to be seen

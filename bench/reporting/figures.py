@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -25,7 +26,8 @@ from bench.trials.rows import COMPARISON
 from bench.trials.store import Store
 from bench.trials.trial import Record
 
-_MARKERS = "osD^vPX*<>"
+_MARKERS = "osD^vPX*<>p"  # one more than there are colours, so that no two lines share both
+_COLUMNS = 5  # of small pictures beside one another
 
 
 def write_all(store: Store, rows: pd.DataFrame, folder: Path) -> list[tuple[str, Path]]:
@@ -56,6 +58,13 @@ def write_all(store: Store, rows: pd.DataFrame, folder: Path) -> list[tuple[str,
     return pictures
 
 
+def look(i: int) -> dict[str, Any]:
+    """Colour, marker and dashes of the i-th line of a picture; no other of its first 110 has the same two."""
+    colours = sns.color_palette("colorblind")
+    style = "-" if i < len(colours) else "--"
+    return {"color": colours[i % len(colours)], "marker": _MARKERS[i % len(_MARKERS)], "linestyle": style}
+
+
 def _accuracy(rows: pd.DataFrame, names: dict[str, str], title: str) -> Figure | None:
     table = cells(rows)
     table = table[table["accuracy"].notna()]
@@ -63,13 +72,12 @@ def _accuracy(rows: pd.DataFrame, names: dict[str, str], title: str) -> Figure |
         return None
     figure, axes = plt.subplots(figsize=(6.4, 4.4))
     variants = _ordered(table)
-    for i, (variant, colour) in enumerate(zip(variants, sns.color_palette(n_colors=len(variants)))):
+    for i, variant in enumerate(variants):
         line = table[table["variant"] == variant].sort_values("labelled_percent")
         x = line["labelled_percent"] * (1 + 0.012 * (i - len(variants) / 2))  # no bar hides another
         y, low, high = (100 * line[c] for c in ("accuracy", "accuracy_low", "accuracy_high"))
         spread = np.vstack([(y - low).fillna(0), (high - y).fillna(0)])
-        style = {"color": colour, "marker": _MARKERS[i % len(_MARKERS)], "label": names[variant]}
-        axes.errorbar(x, y, spread, capsize=3, **style)
+        axes.errorbar(x, y, spread, capsize=3, label=names[variant], **look(i))
     chance = 100 / rows["n_classes"].dropna().iloc[0]
     axes.axhline(chance, color="grey", linestyle=":", label="chance")
     axes.set(xscale="log", xlabel="labelled part of the training set in %", ylabel="accuracy on the test set in %")
@@ -130,12 +138,15 @@ def _learning(records: dict[str, Record], names: dict[str, str], title: str) -> 
     table["line"] = [f"{seed} {stage}" for seed, stage in zip(table["seed"], table["stage"])]
     table["labelled"] = [f"{f:g} %" if pd.notna(f) else "none" for f in table["labelled_percent"]]
     variants = _ordered(table)
-    figure, grid = plt.subplots(
-        1, len(variants), figsize=(2.5 * len(variants) + 0.5, 2.7), squeeze=False, layout="constrained"
-    )
+    columns = min(_COLUMNS, len(variants))
+    rows = -(-len(variants) // columns)
+    size = (2.5 * columns + 0.5, 2.3 * rows + 0.5)
+    figure, grid = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
+    for axes in grid.flat[len(variants) :]:
+        axes.set_axis_off()
     order = sorted(table["labelled"].unique(), key=lambda text: float(text.removesuffix(" %").replace("none", "0")))
     colours = dict(zip(order, sns.color_palette(n_colors=len(order))))
-    for axes, variant in zip(grid[0], variants):
+    for axes, variant in zip(grid.flat, variants):
         chosen = table[table["variant"] == variant]
         present = [label for label in order if label in set(chosen["labelled"])]
         lines = {
@@ -147,7 +158,7 @@ def _learning(records: dict[str, Record], names: dict[str, str], title: str) -> 
         }
         sns.lineplot(chosen, x="step", y="loss", ax=axes, lw=0.9, **lines)
         axes.set_title(names[variant], fontsize=8)
-        axes.set(xlabel="optimiser step", ylabel="validation loss" if axes is grid[0][0] else "")
+        axes.set(xlabel="optimiser step", ylabel="validation loss" if axes in grid[:, 0] else "")
         axes.legend(fontsize=6, title="labelled", title_fontsize=6)
     figure.suptitle(f"{title}\none line per seed and stage of the training", fontsize=9)
     return figure
