@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bench.base.errors import BenchError
 
@@ -90,27 +90,26 @@ class Profile:
         return protocol.views if self.views is None or protocol.views == "none" else self.views
 
 
+QUICK = Profile(
+    name="quick",
+    summary="16³ boxes, 8 × 300, 16 filters: minutes on two cores (default without a GPU)",
+    protocol="fair",
+    budget=Budget(epochs=3, batch_size=16, filters=16),
+    seeds=3,
+    box=16,
+    per_class=300,
+    test_fraction=1 / 3,
+    views="turns",
+)
 PROFILES = {
-    "quick": Profile(
-        name="quick",
-        summary="16³ boxes, 8 × 300, 16 filters: minutes on two cores (default without a GPU)",
-        protocol="fair",
-        budget=Budget(epochs=3, batch_size=16, filters=16),
-        seeds=3,
-        box=16,
-        per_class=300,
-        test_fraction=1 / 3,
-        views="turns",
-    ),
-    "standard": Profile(
+    "quick": QUICK,
+    "standard": replace(
+        QUICK,
         name="standard",
         summary="the same with 15 epochs and 5 seeds: long enough for rotations; hours on two cores",
-        protocol="fair",
-        budget=Budget(epochs=15, batch_size=16, filters=16),
+        budget=replace(QUICK.budget, epochs=15),
         seeds=5,
-        box=16,
-        per_class=300,
-        test_fraction=1 / 3,
+        views=None,
     ),
     "paper": Profile(
         name="paper",

@@ -81,6 +81,17 @@ def guessed(prepared: Prepared) -> Guesses | None:
     return Guesses(float(used.double().mean()), None if right is None else float(right))
 
 
+def _views(trial: Trial, volumes: Feed, subtomograms: Subtomograms, checkpoints: Checkpoints) -> Views | None:
+    """The views of the training volumes; None where neither training nor test has any."""
+    if trial.views == "none" and trial.test_views == 1:
+        return None
+    views = Views.of(trial.views, volumes, subtomograms.tilt_range_in_degrees)
+    if subtomograms.tilt_range_in_degrees is None:
+        low, high = views.spectrum.tilts
+        checkpoints.note(f"tilt range unknown; on the training volumes it is {low:g}° to {high:g}°")
+    return views
+
+
 def prepare(
     trial: Trial,
     data_folder: Path,
@@ -117,12 +128,7 @@ def prepare(
         labels(split.validation, split.validation_labelled),
     )
     backbone = Backbone(subtomograms.box, len(subtomograms.class_names), trial.budget.filters)
-    views = None
-    if trial.views != "none" or trial.test_views > 1:
-        views = Views.of(trial.views, volumes, subtomograms.tilt_range_in_degrees)
-        if subtomograms.tilt_range_in_degrees is None:
-            low, high = views.spectrum.tilts
-            checkpoints.note(f"tilt range unknown; on the training volumes it is {low:g}° to {high:g}°")
+    views = _views(trial, volumes, subtomograms, checkpoints)
     trainer = Trainer(
         protocol=PROTOCOLS[trial.protocol],
         budget=trial.budget,
