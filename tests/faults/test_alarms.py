@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from bench.reporting import gate
 from bench.trials.spreadsheet import read_rows
@@ -47,9 +48,11 @@ def _share_of_alarms(runs: int, loss: float, fractions: list[float] | None = Non
 
 
 def test_false_alarms_are_rare() -> None:
-    share = _share_of_alarms(200, 0)
-    print(f"no loss: {100 * share:.1f} % of 200 runs cry")
-    assert share <= 0.05
+    runs = 400
+    share = _share_of_alarms(runs, 0)
+    print(f"no loss: {100 * share:.1f} % of {runs} runs cry")
+    counted = stats.binomtest(round(share * runs), runs, gate.FALSE_ALARM, alternative="greater")
+    assert counted.pvalue > 0.01, "more alarms than the gate allows itself, and than chance explains"
 
 
 @pytest.mark.parametrize(("points", "least"), [(5, 0.9), (10, 1.0)])
