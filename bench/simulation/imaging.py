@@ -130,7 +130,7 @@ class Imaging:
         make = self._filter if self.mode == "fourier" else self._tilt
         defocus = defocus_in_micrometres.to(volumes.device, torch.float32).view(-1, 1, 1, 1)
         image, snr = make(volumes, voxel_size_in_angstroms, generator, defocus)
-        std, mean = torch.std_mean(image, dim=(1, 2, 3), keepdim=True)
+        std, mean = torch.std_mean(image, dim=(1, 2, 3), correction=0, keepdim=True)
         image -= mean
         image /= std if self.contrast == "bright" else -std
         if not (image.isfinite().all() and snr.isfinite().all()):
