@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from bench.learning.contracts import Batch, TrainingData
     from bench.learning.method import Classifier, Method
     from bench.learning.networks import Backbone, ClassifierNetwork
-    from bench.learning.training import Trainer
+    from bench.learning.recipe import Recipe
+    from bench.learning.trainer import Trainer
     from bench.trials.plan import Request as RunRequest
 
 __version__ = VERSION
@@ -39,6 +40,7 @@ __all__ = [
     "Dataset",
     "Method",
     "PredictRequest",
+    "Recipe",
     "RunRequest",
     "Subtomograms",
     "Trainer",
@@ -58,9 +60,10 @@ _HOMES = {
     "Dataset": "bench.data.dataset",
     "Method": "bench.learning.method",
     "PredictRequest": "bench.commands.predict",
+    "Recipe": "bench.learning.recipe",
     "RunRequest": "bench.trials.plan",
     "Subtomograms": "bench.data.subtomograms",
-    "Trainer": "bench.learning.training",
+    "Trainer": "bench.learning.trainer",
     "TrainingData": "bench.learning.contracts",
     "parameter": "bench.base.parameters",
     "predict": "bench.commands.predict",

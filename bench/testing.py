@@ -26,7 +26,7 @@ from bench.learning.feed import Feed
 from bench.learning.method import Classifier, Method
 from bench.learning.networks import Backbone, set_keras_batch_norm
 from bench.learning.protocol import PROTOCOLS, Budget
-from bench.learning.training import Trainer
+from bench.learning.trainer import Trainer
 from bench.learning.views import Views
 
 N, N_CLASSES, BOX, FILTERS, BATCH, EPOCHS = 48, 4, 8, 4, 16, 2
@@ -89,9 +89,9 @@ def tiny_trainer(folder: Path, protocol: str = "fair", epochs: int = 1, views: s
     rules = PROTOCOLS[protocol]
     name = rules.views if views is None else views
     return Trainer(
-        rules,
-        Budget(epochs, BATCH, FILTERS),
-        Backbone(BOX, N_CLASSES, FILTERS),
+        protocol=rules,
+        budget=Budget(epochs, BATCH, FILTERS),
+        backbone=Backbone(BOX, N_CLASSES, FILTERS),
         seed=0,
         device=torch.device("cpu"),
         n_train=N,
@@ -130,6 +130,8 @@ def _check_training(method: Method, who: str, protocol: str, folder: Path) -> No
     if first.protocol.equal_steps:
         allowed = first.budget.epochs * first.steps_per_epoch
         _hold(first.tally.steps <= allowed, who, f"took {first.tally.steps} optimiser steps, {allowed} are allowed")
+        seen, allowed = first.tally.volumes_seen, allowed * first.budget.batch_size
+        _hold(seen <= allowed, who, f"saw {seen} volumes, {allowed} are allowed")
     second = tiny_trainer(folder / "second", protocol, EPOCHS)
     again = method.fit(given, second).state_dict()
     _hold(_equal(weights, again), who, "gives other weights each time; draw from batch.generator alone")

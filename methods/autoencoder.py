@@ -11,7 +11,7 @@ from torch import Tensor
 from bench.learning.contracts import Batch, TrainingData
 from bench.learning.method import Method
 from bench.learning.networks import AutoencoderNetwork, Backbone, sparsity
-from bench.learning.training import Trainer
+from bench.learning.trainer import Trainer
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from bench.learning.contracts import Batch, TrainingData, in_batches
 from bench.learning.feed import Feed
 from bench.learning.method import Method
 from bench.learning.networks import CODE_SIZE, Backbone
-from bench.learning.training import Trainer
+from bench.learning.recipe import Recipe
+from bench.learning.trainer import Trainer
 
 LATENT_SIZE = 50
 LOG_2PI = math.log(2 * math.pi)
@@ -98,7 +99,7 @@ class M2(Method):
         network = trainer.initialise(FeatureM2(classes, units), "m2")
         on_features = TrainingData(features, labels, validation, data.validation_labels)
         epochs = 30 * trainer.budget.epochs
-        run = trainer.start(network, self.loss, on_features, "m2", epochs=epochs, learning_rate=3e-4)
+        run = trainer.start(network, self.loss, on_features, "m2", epochs=epochs, recipe=Recipe(learning_rate=3e-4))
         return Stack(m1, run.finish().best())
 
 

@@ -12,7 +12,7 @@ from bench.learning.contracts import Batch, TrainingData
 from bench.learning.finetuning import FineTuned
 from bench.learning.networks import AutoencoderNetwork, Encoder3D
 from bench.learning.spectrum import radius
-from bench.learning.training import Trainer
+from bench.learning.trainer import Trainer
 
 CUBES = 4  # along an edge of the box
 

@@ -15,7 +15,7 @@ from bench.learning.consistency import mean, mean_cross_entropy
 from bench.learning.contracts import Batch, TrainingData
 from bench.learning.method import Method
 from bench.learning.networks import Backbone, ClassifierNetwork, statistics_kept
-from bench.learning.training import Trainer
+from bench.learning.trainer import Trainer
 
 RISE = 0.4  # of the training, in which the weight of the unlabelled volumes rises from 0
 
@@ -61,7 +61,8 @@ class MeanTeacher(Method):
         """Train on `data`, with a teacher that begins as the student."""
         network = trainer.initialise(self.build(trainer.backbone))
         network.teacher.module.load_state_dict(network.student.state_dict())
-        return trainer.start(network, self.loss, data, after_step=self.after_step).finish().best()
+        run = trainer.start(network, self.loss, data, after_step=self.after_step, recipe=self.recipe)
+        return run.finish().best()
 
 
 class MeanTeacherNetwork(nn.Module):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from bench.learning.contracts import TrainingData
 from bench.learning.finetuning import FineTuned
 from bench.learning.networks import Encoder3D
-from bench.learning.training import Trainer
+from bench.learning.trainer import Trainer
 from bench.methods.autoencoder import Autoencoder
 
 

@@ -12,7 +12,8 @@ from bench.base.parameters import parameter
 from bench.learning.contracts import TrainingData, in_batches
 from bench.learning.method import Classifier
 from bench.learning.networks import ClassifierNetwork
-from bench.learning.training import Run, Trainer
+from bench.learning.trainer import Trainer
+from bench.learning.training import Run
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from bench.base.parameters import parameter
 from bench.learning.contracts import Batch, TrainingData
 from bench.learning.finetuning import FineTuned
 from bench.learning.networks import Backbone, Encoder3D
-from bench.learning.training import Trainer
+from bench.learning.recipe import Recipe
+from bench.learning.trainer import Trainer
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class SimCLR(FineTuned):
     def pretrain(self, data: TrainingData, trainer: Trainer, fraction: float) -> Encoder3D:
         """The contrasting one, without its head."""
         network = Contrast(trainer.backbone)
-        return trainer.pretrained("simclr", self, network, self.contrast, data, fraction, "last").encoder
+        recipe = Recipe(select="last")
+        return trainer.pretrained("simclr", self, network, self.contrast, data, fraction, recipe).encoder
 
     def contrast(self, network: Contrast, batch: Batch) -> Tensor:
         """NT-Xent, Eq. 1: −log of exp(sim(i, j) / T) / Σ over k ≠ i of exp(sim(i, k) / T), j the other view of i."""

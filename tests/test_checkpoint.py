@@ -14,7 +14,7 @@ from bench import registry
 from bench.base.seeds import seed_globally
 from bench.learning.checkpoint import Checkpoints, State, global_randomness, set_global_randomness
 from bench.learning.feed import Feed
-from bench.learning.training import Trainer
+from bench.learning.trainer import Trainer
 from bench.testing import tiny_data, tiny_trainer
 
 

@@ -18,13 +18,13 @@ MOVES = [  # (file, text, what takes its place): a number of `supervised` may mo
     ("bench/data/subtomograms.py", 'mmap_mode="r"', "mmap_mode=None"),
     ("bench/base/seeds.py", ">> 1", ">> 2"),
     ("bench/base/arrays.py", "UNLABELLED = -1", "UNLABELLED = -2"),
-    ("bench/learning/training.py", "betas=(0.9, 0.99)", "betas=(0.9, 0.999)"),
+    ("bench/learning/recipe.py", "betas=(0.9, 0.99)", "betas=(0.9, 0.999)"),
     ("bench/trials/prepare.py", "set_grad_enabled(True)", "set_grad_enabled(False)"),
     ("methods/supervised.py", "import dataclass", "import dataclass as dataclass"),
 ]
 MOVES_NOTHING = [
     ("bench/learning/checkpoint.py", "KEPT = 2", "KEPT = 3"),
-    ("bench/learning/training.py", "class Trainer:", "class Trainer:  # a comment"),
+    ("bench/learning/trainer.py", "class Trainer(", "class Trainer(  # a comment\n   "),
     ("bench/data/split.py", '"""Split a data set', '"""Divide a data set'),
     ("bench/base/errors.py", '"""One line', '"""A line'),
     ("bench/base/console.py", "LOG_INTERVAL_IN_SECONDS = 20.0", "LOG_INTERVAL_IN_SECONDS = 10.0"),

@@ -26,7 +26,7 @@ from bench.learning.networks import (
     ClassifierNetwork,
 )
 from bench.learning.protocol import PROTOCOLS
-from bench.learning.training import Trainer
+from bench.learning.trainer import Trainer
 from bench.methods.m2 import M1, M2, FeatureM2, VoxelM2
 from bench.testing import N_CLASSES, check_method, tiny_data, tiny_trainer
 from bench.trials import prepare

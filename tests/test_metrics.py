@@ -86,6 +86,7 @@ def _rows(accuracies: dict[str, list[float | None]]) -> pd.DataFrame:
                 "mse": None,
                 "n_train": 80,
                 "optimiser_steps": 10,
+                "volumes_seen": 80,
             }
             row |= dict.fromkeys(
                 ["balanced_accuracy", "macro_f1", "nll", "ece", "ece_calibrated", "training_seconds"], 0.5
@@ -102,9 +103,10 @@ def test_a_failed_seed_leaves_the_cell_unranked_and_says_so() -> None:
     assert table.loc["b", ["seeds", "seeds_planned", "complete"]].tolist() == [2, 3, False]
 
 
-def test_more_steps_than_the_protocol_gives_are_not_ranked() -> None:
+@pytest.mark.parametrize(("counted", "numbers"), [("optimiser_steps", [10, 50]), ("volumes_seen", [80, 400])])
+def test_more_than_the_protocol_gives_is_not_ranked(counted: str, numbers: list[int]) -> None:
     rows = _rows({"a": [0.5, 0.7], "long": [0.9, 0.9]})
-    rows.loc[rows["variant"] == "long", "optimiser_steps"] = [10, 50]
+    rows.loc[rows["variant"] == "long", counted] = numbers
     table = cells(rows).set_index("variant")
     assert table["unequal"].to_dict() == {"a": False, "long": True}
     assert table.loc["a", "rank"] == 1

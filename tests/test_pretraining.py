@@ -20,7 +20,7 @@ from bench.learning.contracts import Batch, TrainingData
 from bench.learning.feed import Feed
 from bench.learning.networks import AutoencoderNetwork, Backbone
 from bench.learning.protocol import Budget
-from bench.learning.training import Trainer
+from bench.learning.trainer import Trainer
 from bench.learning.views import Views
 from bench.methods.m2 import M2
 from bench.methods.masked_autoencoder import MaskedAutoencoder

@@ -9,10 +9,23 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from bench import Batch, Classifier, Dataset, Subtomograms, TrainingData, registry
+from bench import (
+    UNLABELLED,
+    Backbone,
+    Batch,
+    Classifier,
+    ClassifierNetwork,
+    Dataset,
+    Method,
+    Recipe,
+    Subtomograms,
+    TrainingData,
+    registry,
+)
 from bench.base.progress import Progress, silent
-from bench.learning.training import Trainer
+from bench.learning.trainer import Trainer
 from bench.testing import check_dataset, check_method
 
 
@@ -76,8 +89,54 @@ class Meddling(Plain):
         return super().fit(data, trainer)
 
 
-def test_a_method_that_keeps_the_contract_passes() -> None:
-    check_method(Plain())
+@dataclass(frozen=True)
+class Wide(Plain):
+    """Trains on larger batches."""
+
+    @property
+    def recipe(self) -> Recipe:
+        return Recipe(batch_size=64)
+
+
+class Pair(nn.Module):
+    """Two classifiers; their mean answers."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.one, self.other = ClassifierNetwork(backbone), ClassifierNetwork(backbone)
+
+    def logits(self, volumes: Tensor) -> Tensor:
+        return (self.one.logits(volumes) + self.other.logits(volumes)) / 2
+
+
+@dataclass(frozen=True)
+class CoTraining(Method):
+    """Each of two networks learns what the other answers (Chen et al. 2021), with an optimiser of its own kind."""
+
+    title = "Cross pseudo supervision"
+
+    @property
+    def recipe(self) -> Recipe:
+        def two_rates(network: nn.Module, learning_rate: float) -> torch.optim.Optimizer:
+            groups = [{"params": network.one.parameters(), "lr": learning_rate / 10}]
+            groups += [{"params": network.other.parameters()}]
+            return torch.optim.SGD(groups, lr=learning_rate, momentum=0.9)
+
+        return Recipe(labelled_share=0.25, optimizer=two_rates, select="last")
+
+    def build(self, backbone: Backbone) -> Pair:
+        return Pair(backbone)
+
+    def loss(self, network: Pair, batch: Batch) -> Tensor:
+        one, other = network.one.logits(batch.volumes), network.other.logits(batch.volumes)
+        known = batch.labels != UNLABELLED
+        labels = (torch.where(known, batch.labels, logits.argmax(1)) for logits in (other, one))
+        return sum(F.cross_entropy(*pair) for pair in zip((one, other), labels))  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("kind", [Plain, CoTraining])
+def test_a_method_that_keeps_the_contract_passes(kind: type[Method]) -> None:
+    check_method(kind())
 
 
 @pytest.mark.parametrize(
@@ -88,6 +147,7 @@ def test_a_method_that_keeps_the_contract_passes() -> None:
         (Dicing, "draw from batch.generator"),
         (Forgetful, "after a restart"),
         (Greedy, "optimiser steps"),
+        (Wide, "volumes"),
         (Meddling, "changed the volumes or labels"),
     ],
 )

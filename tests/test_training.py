@@ -6,18 +6,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench import registry
+from bench import UNLABELLED, registry
 from bench.base.errors import BenchError
 from bench.base.files import bytes_digest
 from bench.learning.contracts import Batch, TrainingData
 from bench.learning.method import Method
 from bench.learning.networks import Backbone, ClassifierNetwork
-from bench.learning.training import Trainer
+from bench.learning.recipe import Recipe
+from bench.learning.trainer import Trainer
 from bench.testing import N_CLASSES, tiny_data, tiny_trainer
 from bench.trials.run import rehearse
 from bench.trials.trial import Runtime, Trial
@@ -158,3 +160,34 @@ def test_the_weights_that_are_kept(select: str, tmp_path: Path) -> None:
     kept = run.best().classifier.layers[-1].bias
     expected = {"best": weights[before[losses.index(min(losses))] - 1], "last": weights[-1], "average": average}
     assert torch.allclose(kept, expected[select], atol=1e-6)
+
+
+def test_a_recipe_is_followed(tmp_path: Path) -> None:
+    """Each group of the optimiser rises to its own rate and falls to 0; batches have the share that was asked for."""
+
+    def two_rates(network: nn.Module, rate: float) -> torch.optim.Optimizer:
+        first, *others = network.parameters()
+        return torch.optim.SGD([{"params": [first], "lr": rate / 10}, {"params": others}], lr=rate)
+
+    trainer, labelled = tiny_trainer(tmp_path, epochs=10), []
+
+    def loss(network: ClassifierNetwork, batch: Batch) -> Tensor:
+        if network.training:
+            labelled.append((int((batch.labels != UNLABELLED).sum()), len(batch.labels)))
+        return _loss(network, batch.labelled())
+
+    recipe = Recipe(batch_size=12, labelled_share=1 / 3, learning_rate=0.5, optimizer=two_rates)
+    rates: list[list[float]] = []
+    run = trainer.start(
+        _classifier(trainer, "a"),
+        loss,
+        tiny_data(),
+        after_step=lambda *_: rates.append([group["lr"] for group in run.optimizer.param_groups]),
+        recipe=recipe,
+    )
+    run.finish()
+    assert set(labelled) == {(4, 12)}
+    assert trainer.tally.volumes_seen == 12 * trainer.tally.steps
+    progress = np.arange(1, trainer.tally.steps + 1) / trainer.tally.steps
+    wave = np.minimum(10 * progress, 0.5 * (1 + np.cos(np.pi * progress)))
+    assert np.allclose(rates, np.outer(wave, [0.05, 0.5]))

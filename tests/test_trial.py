@@ -23,7 +23,7 @@ from bench.learning.feed import Feed
 from bench.learning.method import Classifier
 from bench.learning.networks import AutoencodingNetwork
 from bench.learning.protocol import Budget
-from bench.learning.training import Trainer
+from bench.learning.trainer import Trainer
 from bench.methods.autoencoding import Autoencoding
 from bench.trials.prepare import prepare, split_of
 from bench.trials.run import run

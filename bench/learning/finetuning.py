@@ -10,7 +10,7 @@ from torch import nn
 from bench.learning.contracts import TrainingData
 from bench.learning.method import Classifier
 from bench.learning.networks import Encoder3D
-from bench.learning.training import Trainer
+from bench.learning.trainer import Trainer
 
 
 @dataclass(frozen=True)
@@ -31,5 +31,6 @@ class FineTuned(Classifier):
         convolutions = self.pretrain(data, trainer, before).convolutions.state_dict()
         network = trainer.initialise(self.build(trainer.backbone))
         network.encoder.convolutions.load_state_dict(convolutions)
-        run = trainer.start(network, self.loss, data.labelled(), "fine-tuning", after, after_step=self.after_step)
+        labelled, step = data.labelled(), self.after_step
+        run = trainer.start(network, self.loss, labelled, "fine-tuning", after, after_step=step, recipe=self.recipe)
         return run.finish().best()

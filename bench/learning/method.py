@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from bench.base.parameters import check
 from bench.learning.contracts import Batch, TrainingData
 from bench.learning.networks import Backbone, ClassifierNetwork
-from bench.learning.training import Trainer
+from bench.learning.recipe import STANDARD, Recipe
+from bench.learning.trainer import Trainer
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,14 @@ class Method(ABC):
     def loss(self, network: Any, batch: Batch) -> Tensor:
         """The scalar that training minimises, of a batch; hidden labels are UNLABELLED."""
 
+    @property
+    def recipe(self) -> Recipe:
+        """What the method chooses about its training beside the loss: optimiser, labelled share of a batch, and such.
+
+        It may depend on the hyperparameters.
+        """
+        return STANDARD
+
     def after_step(self, network: Any, progress: float) -> None:  # noqa: B027
         """What else moves once the optimiser has moved the weights: a moving average of them, a threshold.
 
@@ -48,7 +57,8 @@ class Method(ABC):
     def fit(self, data: TrainingData, trainer: Trainer) -> nn.Module:
         """Train on `data` and return the network with the weights that are kept."""
         network = trainer.initialise(self.build(trainer.backbone))
-        return trainer.start(network, self.loss, data, after_step=self.after_step).finish().best()
+        run = trainer.start(network, self.loss, data, after_step=self.after_step, recipe=self.recipe)
+        return run.finish().best()
 
     def restore(self, backbone: Backbone, weights: dict[str, Tensor]) -> nn.Module:
         """The network that `fit` returned, from its weights; for a method whose `fit` returns what `build` makes."""

@@ -1,35 +1,28 @@
-"""The one training loop: what a method trains on, steps, validation, early stopping, the checkpoint that is kept."""
+"""The one training loop: batches, steps, validation, early stopping, the weights that are kept."""
 
 from __future__ import annotations
 
 import copy
-import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
-from typing import Any, Generic, TypeVar
+from dataclasses import asdict, dataclass, field
+from typing import Generic, TypeVar
 
 import torch
-from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bench.base.arrays import UNLABELLED
-from bench.base.cache import Cache
-from bench.base.code import code_digest
-from bench.base.files import digest, write_atomically
-from bench.base.json_files import read_json
-from bench.base.seeds import derive, seed_globally, torch_generator
+from bench.base.seeds import derive, torch_generator
 from bench.learning.averaging import rate
 from bench.learning.checkpoint import Checkpoints, State, global_randomness, set_global_randomness
 from bench.learning.contracts import Batch, Classifies, Guess, TrainingData, Weights, in_batches
-from bench.learning.networks import Backbone, initialise
 from bench.learning.protocol import Budget, Protocol
+from bench.learning.recipe import Recipe
 from bench.learning.rehearsal import Rehearsal
 from bench.learning.stream import Stream
-from bench.learning.tally import TALLY, Tally, ValidationPoint
+from bench.learning.tally import Tally, ValidationPoint
 from bench.learning.views import Views
 
 VALIDATIONS_PER_EPOCH = 4  # validations an epoch where steps are equal for all
@@ -44,18 +37,15 @@ Loss = Callable[[NetworkT, Batch], Tensor]
 AfterStep = Callable[[NetworkT, float], None]
 
 
-@dataclass
-class Trainer:
-    """Trains networks for one trial under its protocol, and counts what that took."""
+@dataclass(kw_only=True)
+class Conditions:
+    """What all trainings of a trial have in common, and what they count together."""
 
     protocol: Protocol
     budget: Budget
-    backbone: Backbone
     seed: int  # of the run; every stream of random numbers derives from it by name
     device: torch.device
     n_train: int  # volumes in the whole training part, labelled or not
-    cache: Cache
-    data_key: str  # what the training and validation volumes are, for the cache
     views: Views | None = None  # of the training volumes
     select: str = "best"  # which weights a training keeps, one of SELECTIONS
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
@@ -69,132 +59,19 @@ class Trainer:
         """Optimiser steps of a pass over the whole training part."""
         return math.ceil(self.n_train / self.budget.batch_size)
 
-    @property
-    def first_half(self) -> float:
-        """The share of the budget, about a half, that is a whole number of steps."""
-        steps = self.budget.epochs * self.steps_per_epoch
-        return (steps // 2) / steps
-
-    def initialise(self, network: NetworkT, name: str = "network") -> NetworkT:
-        """Draw the network's weights from this trial's seed and move it to the device."""
-        initialise(network, torch_generator(self.seed, "weights", name), self.protocol.keras_style)
-        return network.to(self.device)
-
-    def start(
-        self,
-        network: NetworkT,
-        loss: Loss[NetworkT],
-        data: TrainingData,
-        name: str = "training",
-        fraction: float = 1.0,
-        epochs: int | None = None,
-        learning_rate: float | None = None,
-        after_step: AfterStep[NetworkT] | None = None,
-        select: str | None = None,
-    ) -> Run[NetworkT]:
-        """A training of `network` on `data`, not yet begun, for `fraction` of the trial's budget.
-
-        after_step: called with the network and the progress of the training, from 0 to 1, once its weights have moved.
-        select: which weights are kept, instead of those by the run's rule.
-        """
-        run = Run(
-            self,
-            network,
-            loss,
-            name,
-            fraction * (epochs if epochs is not None else self.budget.epochs),
-            learning_rate if learning_rate is not None else self.protocol.learning_rate,
-            after_step,
-            select or self.select,
-        )
-        run.train_on(data)
-        return run
-
-    def pretrained(
-        self,
-        name: str,
-        method: Any,
-        network: NetworkT,
-        loss: Loss[NetworkT],
-        data: TrainingData,
-        fraction: float = 1.0,
-        select: str | None = None,
-    ) -> NetworkT:
-        """`network` as `loss` trains it on all volumes without labels, once a seed, for `fraction` of the budget.
-
-        method: whose hyperparameters `loss` has. select: "last" where the loss of a validation volume says nothing.
-        """
-        self.initialise(network, name)
-
-        def train(own: Trainer, unlabelled: TrainingData) -> Weights:
-            run = own.start(network, loss, unlabelled, name, fraction, select=select)
-            return dict(run.finish().best_weights)
-
-        network.load_state_dict(self.shared(name, method, data, train))
-        return network.eval()
-
-    def shared(
-        self,
-        name: str,
-        method: Any,
-        data: TrainingData,
-        make: Callable[[Trainer, TrainingData], Weights],
-        fraction: float = 1.0,
-    ) -> Weights:
-        """What `make` trains, once a seed: later trials (other fractions, other methods) read it from the cache.
-
-        `make` gets a trainer of its own and `data` without labels; an interrupted one goes on from its checkpoints, in
-        whichever trial needs it next. `fraction` of its cost counts as this trial's, and as much of its learning curve.
-        The hyperparameters of `method` and its code are part of the entry's name. Raises ValueError for a part of the
-        volumes: which of them are labelled differs from fraction to fraction.
-        """
-        if len(data.labels) != self.n_train:
-            raise ValueError(f"{name}: what trials share must train on all volumes, not on some; give it all data")
-        unlabelled, settings = data.without_labels(), asdict(method)
-        if self.rehearsal is not None:
-            before = self.tally.seconds
-            weights = make(self, unlabelled)
-            part = f"{name} {settings}"
-            self.rehearsal.shared_seconds[part], self.tally.seconds = self.tally.seconds - before, before
-            return weights
-
-        def fill(folder: Path) -> None:
-            checkpoints = replace(self.checkpoints, folder=folder / "checkpoint")
-            own = replace(self, checkpoints=checkpoints, tally=Tally())
-            randomness = global_randomness()
-            seed_globally(derive(self.seed, "shared", name))  # the same whichever trial comes first
-            write_atomically(folder / "weights.safetensors", save(make(own, unlabelled)))
-            set_global_randomness(randomness)
-            write_atomically(folder / "tally.json", json.dumps(asdict(own.tally)))
-            own.checkpoints.clear()
-
-        views = None if self.views is None else asdict(self.views.given)
-        terms = (asdict(self.protocol), asdict(self.budget), asdict(self.backbone), views, self.select)
-        parts = (*terms, self.seed, self.data_key, settings)
-        key = digest(name, *parts, code_digest(type(method).__module__))
-        folder = self.cache.entry(name, key, fill, resumable=True)
-        took = Tally(**read_json(folder / "tally.json", TALLY, f"delete {folder} and run the trial again"))
-        curve = [ValidationPoint(*row) for row in took.history[: math.ceil(fraction * len(took.history))]]
-        self.tally.history += [point._replace(step=point.step + self.tally.steps) for point in curve]
-        self.tally.seconds += fraction * took.seconds
-        self.tally.steps += round(fraction * took.steps)
-        self.tally.volumes_seen += round(fraction * took.volumes_seen)
-        return {k: v.to(self.device) for k, v in load_file(folder / "weights.safetensors").items()}
-
 
 class Run(Generic[NetworkT]):
     """One training in progress: `advance` takes it to its next validation, `best` gives what validation chose."""
 
     def __init__(
         self,
-        trainer: Trainer,
+        trainer: Conditions,
         network: NetworkT,
         loss: Loss[NetworkT],
         name: str,
         epochs: float,
-        learning_rate: float,
         after_step: AfterStep[NetworkT] | None,
-        select: str,
+        recipe: Recipe,
     ) -> None:
         self.trainer = trainer
         self.stage = name
@@ -203,18 +80,20 @@ class Run(Generic[NetworkT]):
         self.network = network
         self.loss = loss
         self.after_step = after_step
-        self.select = select
+        self.recipe = recipe
+        self.select = recipe.select or trainer.select
+        self.batch_size = recipe.batch_size or trainer.budget.batch_size
         self.epochs = epochs
         self.epochs_done = 0.0
         self.steps_done = 0
-        self.learning_rate = learning_rate
-        self.optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate, betas=(0.9, 0.99), fused=True)
+        self.optimizer = recipe.optimizer(network, recipe.learning_rate or trainer.protocol.learning_rate)
+        self.highest_rates = [group["lr"] for group in self.optimizer.param_groups]
         trainer.optimizers.append(self.optimizer)
         self.order = torch_generator(trainer.seed, "order", name)  # which volumes
         self.noise = torch.Generator(trainer.device).manual_seed(derive(trainer.seed, "noise", name))
         self.best_loss = math.inf
         self.best_weights: Weights = _copy(network)
-        self.average: Weights = _copy(network) if select == "average" else {}
+        self.average: Weights = _copy(network) if self.select == "average" else {}
         self.validations_since_best = 0
 
     def train_on(self, data: TrainingData) -> None:
@@ -224,10 +103,10 @@ class Run(Generic[NetworkT]):
         self.unlabelled = Stream((data.labels == UNLABELLED).nonzero().flatten().cpu(), self.order)
 
     def fork(self, name: str, fraction: float) -> Run[NetworkT]:
-        """A copy that trains on by itself for `share` of the trial's budget, with random numbers of its own."""
+        """A copy that trains on by itself for `fraction` of the trial's budget, with random numbers of its own."""
         epochs = fraction * self.trainer.budget.epochs
         network = copy.deepcopy(self.network)
-        twin = Run(self.trainer, network, self.loss, name, epochs, self.learning_rate, self.after_step, self.select)
+        twin = Run(self.trainer, network, self.loss, name, epochs, self.after_step, self.recipe)
         twin.optimizer.load_state_dict(copy.deepcopy(self.optimizer.state_dict()))
         twin.best_loss, twin.best_weights, twin.average = self.best_loss, self.best_weights, dict(self.average)
         twin.train_on(self.data)
@@ -283,14 +162,15 @@ class Run(Generic[NetworkT]):
 
     def _batches(self, end: float) -> list[Tensor]:
         """Indices of each batch up to the next validation."""
-        size, per_epoch = self.trainer.budget.batch_size, self.trainer.steps_per_epoch
+        size, per_epoch = self.batch_size, self.trainer.steps_per_epoch
         if not self.trainer.protocol.equal_steps:
             self.epochs_done += 1
             order = torch.randperm(len(self.data.labels), generator=self.order)
             batches = list(order.split(size))
             return batches if len(batches[-1]) > 1 or len(batches) == 1 else batches[:-1]  # BatchNorm needs two
-        # Half the batch is labelled, for every method; one that knows no labels fills the whole of it.
-        from_labelled = size // 2 if len(self.labelled.indices) else 0
+        # Where one of the two is missing the other fills the batch.
+        share = max(1, min(size - 1, round(self.recipe.labelled_share * size)))
+        from_labelled = share if len(self.labelled.indices) else 0
         from_unlabelled = size - from_labelled if len(self.unlabelled.indices) else 0
         self.epochs_done = min(self.epochs_done + 1 / VALIDATIONS_PER_EPOCH, end)
         steps = round(self.epochs_done * per_epoch) - self.steps_done
@@ -301,7 +181,8 @@ class Run(Generic[NetworkT]):
     def _step(self, indices: Tensor) -> Tensor:
         """One optimiser step on the volumes at `indices`; returns the loss."""
         if self.trainer.protocol.warmup_cosine:
-            self.optimizer.param_groups[0]["lr"] = self.learning_rate * self._warmup_cosine()
+            for group, highest in zip(self.optimizer.param_groups, self.highest_rates):
+                group["lr"] = highest * self._warmup_cosine()
         volumes, labels = self.data.volumes[indices], self.data.labels[indices.to(self.data.labels.device)]
         self.network.train()
         self.optimizer.zero_grad()
@@ -366,8 +247,8 @@ class Run(Generic[NetworkT]):
             parts = [
                 float(self.loss(self.network, Batch(volumes, labels, noise))) * len(labels)
                 for volumes, labels in zip(
-                    data.validation_volumes.batches(trainer.budget.batch_size),
-                    data.validation_labels.split(trainer.budget.batch_size),
+                    data.validation_volumes.batches(self.batch_size),
+                    data.validation_labels.split(self.batch_size),
                 )
             ]
             return sum(parts) / len(data.validation_labels)
@@ -386,7 +267,8 @@ class Run(Generic[NetworkT]):
         tensors |= {f"best.{k}": v for k, v in self.best_weights.items()}
         tensors |= {f"average.{k}": v for k, v in self.average.items()}
         for i, parameter in enumerate(self.network.parameters()):
-            tensors |= {f"optimizer.{i}.{k}": v for k, v in self.optimizer.state[parameter].items()}
+            known = self.optimizer.state[parameter]
+            tensors |= {f"optimizer.{i}.{k}": v for k, v in known.items() if isinstance(v, Tensor)}
         tensors |= {"order": self.order.get_state(), "noise": self.noise.get_state()}
         tensors |= {"labelled": self.labelled.rest, "unlabelled": self.unlabelled.rest}
         tensors |= {"volumes": data.volumes.index, "labels": data.labels}

@@ -58,17 +58,19 @@ def precision(n_test: int, fraction: float = 0.5) -> float:
 
 
 def unequal(rows: pd.DataFrame) -> pd.Series:
-    """Whether a trial took more optimiser steps than its protocol gives to all; a stage or two may round up."""
+    """Whether a trial took more steps, or saw more volumes, than its protocol gives to all; a stage may round up."""
     equal = rows["protocol"].isin([name for name, protocol in PROTOCOLS.items() if protocol.equal_steps])
     allowed = rows["epochs"] * np.ceil(rows["n_train"].astype(float) / rows["batch_size"])
-    return equal & (rows["optimiser_steps"].astype(float) > 1.01 * allowed + 2)
+    too_many_steps = rows["optimiser_steps"].astype(float) > 1.01 * allowed + 2
+    too_many_volumes = rows["volumes_seen"].astype(float) > (1.01 * allowed + 2) * rows["batch_size"]
+    return equal & (too_many_steps | too_many_volumes)
 
 
 def cells(rows: pd.DataFrame) -> pd.DataFrame:
     """One line a cell (method × label fraction on equal terms): mean and interval of the accuracy, means of the rest.
 
     Cells with a failed or missing seed are kept, marked incomplete, averaged over the seeds there are, and not ranked;
-    those of a method that took more than its share of steps are marked unequal, and not ranked either.
+    those of a method that took more than its share of steps or volumes are marked unequal, and not ranked either.
     """
     lines = []
     for cell, group in rows.groupby(CELL, sort=False, dropna=False):

@@ -180,7 +180,7 @@ def _marked(text: str, cell: pd.Series) -> str:
     if cell["seeds"] == 0:
         return f"none of {cell['seeds_planned']} seeds"
     if cell["unequal"]:
-        text += " (unequal steps)"
+        text += " (unequal training)"
     return text if cell["complete"] else f"{text} ({cell['seeds']} of {cell['seeds_planned']} seeds)"
 
 

@@ -24,7 +24,7 @@ from bench.learning.feed import Feed
 from bench.learning.networks import Backbone
 from bench.learning.protocol import PROTOCOLS
 from bench.learning.rehearsal import Rehearsal
-from bench.learning.training import Trainer
+from bench.learning.trainer import Trainer
 from bench.learning.views import Views
 from bench.trials.trial import Guesses, Runtime, Trial
 

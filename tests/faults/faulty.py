@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from bench.learning.contracts import Batch, TrainingData
 from bench.learning.method import Classifier
-from bench.learning.training import Trainer
+from bench.learning.trainer import Trainer
 
 BESIDE = Path(__file__).parent  # where a method may leave a note between two attempts
 

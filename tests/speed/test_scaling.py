@@ -15,7 +15,7 @@ from bench.learning.contracts import TrainingData
 from bench.learning.feed import Feed
 from bench.learning.networks import Backbone
 from bench.learning.protocol import PROTOCOLS, Budget
-from bench.learning.training import Trainer
+from bench.learning.trainer import Trainer
 
 
 def _training(method: str, n: int, n_classes: int, folder: Path) -> Callable[[], None]:
@@ -28,7 +28,14 @@ def _training(method: str, n: int, n_classes: int, folder: Path) -> Callable[[],
     def train() -> None:
         backbone = Backbone(16, n_classes, 16)
         trainer = Trainer(
-            PROTOCOLS["fair"], Budget(1, 16, 16), backbone, 0, torch.device("cpu"), n, Cache(folder), "speed"
+            protocol=PROTOCOLS["fair"],
+            budget=Budget(1, 16, 16),
+            backbone=backbone,
+            seed=0,
+            device=torch.device("cpu"),
+            n_train=n,
+            cache=Cache(folder),
+            data_key="speed",
         )
         registry.method(method).fit(data, trainer)
 
