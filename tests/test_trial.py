@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from bench import registry
 from bench.data.subtomograms import Subtomograms
-from bench.learning import training
+from bench.learning import trainer
 from bench.learning.checkpoint import Checkpoints
 from bench.learning.contracts import Batch, TrainingData
 from bench.learning.feed import Feed
@@ -115,7 +115,7 @@ def test_a_full_disk_is_not_the_method_s_failure(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(training, "write_atomically", full)
+    monkeypatch.setattr(trainer, "write_atomically", full)
     with pytest.raises(OSError, match="space"):
         run(make_trial("autoencoder"), tiny_folder, runtime)
 

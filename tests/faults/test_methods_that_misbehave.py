@@ -37,7 +37,7 @@ def test_each_is_a_row_with_its_status(backend: str, start: Start, faulty: dict[
     if backend == "ray":  # in processes of their own they may die, too
         expected |= {"hangs": "timed out", "is_killed": "killed", "dies_once": "done"}
     # The mess comes before the good one in the serial backend, which runs methods of one length in this order.
-    options = [*TINY, "--fractions", "40", "--backend", backend, "--time-limit", "0.1", "--checkpoint-every", "0"]
+    options = [*TINY, "--fractions", "40", "--backend", backend, "--time-limit", "0.2", "--checkpoint-every", "0"]
     command = start("run", *options, "--methods", ",".join(sorted(expected)), "--out", tmp_path / "out", extra=faulty)
     assert command.wait() == 1, command.output()
     out = tmp_path / "out"
