@@ -200,7 +200,7 @@ def _cast(where: str, value: Any, parameter: Parameter) -> Any:
     wanted = f"of the type {kind.__name__}" if default is None else f"a value like {default!r}"
     try:
         if isinstance(value, str) and kind is not str:
-            value = ast.literal_eval(value)
+            value = ast.literal_eval(value.capitalize() if kind is bool else value)
         if kind is float and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError, OverflowError) as error:

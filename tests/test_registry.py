@@ -273,6 +273,13 @@ def test_what_python_itself_cannot_read_is_one_line(value: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("value", ["true", "True", "TRUE", True])
+def test_a_switch_takes_true_in_any_writing(value: object) -> None:
+    assert registry.method("fixmatch", {"soft": value}) == registry.method("fixmatch", {"soft": True})
+    with pytest.raises(BenchError, match="not a value like False"):
+        registry.method("fixmatch", {"soft": "yes"})
+
+
 def test_a_number_of_a_package_that_states_no_range_is_finite() -> None:
     anything = Range()
     assert all(value in anything for value in (0, -1e300, True, "text", (1.0, 2.0)))
