@@ -65,11 +65,11 @@ class Batch:
         return self.as_they_are if self.views is None else self.views.training(self.as_they_are, self.generator)
 
     def weak(self) -> Tensor:
-        """Another view that takes no signal away: turned by 180°, moved by a voxel or so."""
+        """Another view that takes no signal away: turned by 180°, and moved if the run's views are."""
         return self.as_they_are if self.views is None else self.views.weak(self.as_they_are, self.generator)
 
     def strong(self) -> Tensor:
-        """Another view as every method trains on, moved and degraded."""
+        """Another view as every method trains on, degraded."""
         return self.as_they_are if self.views is None else self.views.strong(self.as_they_are, self.generator)
 
     def labelled(self) -> Batch:

@@ -62,7 +62,7 @@ VIEWS = {
     "rotations-shifts": View("any", shift=True),
     "rotations-noise": View("any", noise=True),
     "rotations-mirrors": View("any", mirror=True),
-    "rotations-degraded": View("any", shift=True, degraded=True),
+    "rotations-degraded": View("any", degraded=True),
 }
 
 
@@ -93,12 +93,12 @@ class Views:
         return self.draw(self.given, volumes, generator)
 
     def weak(self, volumes: Tensor, generator: torch.Generator) -> Tensor:
-        """Turned by 180° and moved a little, which takes no signal away; as it is where the run has no views."""
-        return volumes if self.given == NONE else self.draw(View("half", shift=True), volumes, generator)
+        """Turned by 180°, which takes no signal away, and moved if the run's views are; as it is where it has none."""
+        return volumes if self.given == NONE else self.draw(self._weak, volumes, generator)
 
     def strong(self, volumes: Tensor, generator: torch.Generator) -> Tensor:
-        """What every method trains on, moved and degraded; as it is where the run has no views."""
-        view = replace(self.given, shift=True, degraded=True)
+        """What every method trains on, degraded; as it is where the run has no views."""
+        view = replace(self.given, degraded=True)
         return volumes if self.given == NONE else self.draw(view, volumes, generator)
 
     def of_test(self, volumes: Tensor, n: int) -> Iterator[Tensor]:
@@ -106,7 +106,11 @@ class Views:
         yield volumes
         generator = torch.Generator(volumes.device).manual_seed(0)
         for _ in range(n - 1):
-            yield self.draw(View("half", shift=True), volumes, generator)
+            yield self.draw(self._weak, volumes, generator)
+
+    @property
+    def _weak(self) -> View:
+        return View("half", shift=self.given.shift)
 
     def draw(self, view: View, volumes: Tensor, generator: torch.Generator) -> Tensor:
         """One view of each volume."""
