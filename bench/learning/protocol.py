@@ -50,7 +50,7 @@ PROTOCOLS = {
         views="rotations",
         patience=None,
         selects_by_own_loss=False,
-        select="best",
+        select="average",
     ),
 }
 
