@@ -40,7 +40,7 @@ class View:
 
     turn: str = "none"  # none; half: by 180°, which leaves the wedge in place; cube: by 90°; any
     wedge: bool = True  # cut the missing wedge anew after a turn that moved it
-    refill: bool = True  # give what the turned volume then lacks: noise of the volumes' own spectrum
+    refill: bool = False  # give what the turned volume then lacks: noise of the volumes' own spectrum
     shift: bool = False  # by up to a sixteenth of the box along each axis
     mirror: bool = False  # every other one: the other hand of the particle
     noise: bool = False  # more of it
@@ -54,11 +54,11 @@ VIEWS = {
     "rotations": View("any"),
     # What each step is worth (docs/methods.md):
     "shifts": View("half", shift=True),
-    "cube-raw": View("cube", wedge=False, refill=False),
-    "cube-wedged": View("cube", refill=False),
+    "cube-raw": View("cube", wedge=False),
     "cube": View("cube"),
-    "rotations-raw": View("any", wedge=False, refill=False),
-    "rotations-wedged": View("any", refill=False),
+    "cube-refilled": View("cube", refill=True),
+    "rotations-raw": View("any", wedge=False),
+    "rotations-refilled": View("any", refill=True),
     "rotations-shifts": View("any", shift=True),
     "rotations-noise": View("any", noise=True),
     "rotations-mirrors": View("any", mirror=True),
@@ -151,13 +151,12 @@ class Views:
         gain = torch.ones_like(known.power)
         lacking = torch.zeros_like(known.power)  # noise to be added, as a share of the volumes' power
         if view.wedge and view.turn in ("cube", "any"):
-            held = _held(turns, known, exact=view.turn == "cube")
             gain = known.seen.to(boxes.dtype)
             if view.turn == "any":
                 boxes = boxes * self.evenness
                 gain = gain * self.recovery
             if view.refill:
-                lacking = 1 - held * known.seen
+                lacking = 1 - _held(turns, known, exact=view.turn == "cube") * known.seen
         if view.noise or view.degraded:
             more = _some(boxes, generator) * _even(boxes, 0.0, 1.0, generator)
             lacking = lacking + more

@@ -42,11 +42,14 @@ def test_rotations_beside_scipy(compare: Compare, volumes: Tensor, views: Views)
     compare(f"rotations, {SIDE}³, batch {BATCH}, beside SciPy", plain, lambda: views.training(volumes, generator))
 
 
-def test_rotations_beside_plain_pytorch(compare: Compare, volumes: Tensor, views: Views) -> None:
+def test_refilled_rotations_beside_plain_pytorch(compare: Compare, volumes: Tensor) -> None:
     """The same steps as one would write them down: two times finer by a padded FFT, noise by an FFT of its own."""
-    generator = torch.Generator().manual_seed(0)
+    views, generator = (
+        Views.of("rotations-refilled", Feed(volumes[:, 0]), (-60.0, 60.0)),
+        torch.Generator().manual_seed(0),
+    )
     compare(
-        f"rotations, {SIDE}³, batch {BATCH}, beside plain PyTorch",
+        f"refilled rotations, {SIDE}³, batch {BATCH}, beside plain PyTorch",
         lambda: plain_rotations(volumes, views.spectrum.power, 60.0, generator),
         lambda: views.training(volumes, generator),
     )
