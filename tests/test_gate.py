@@ -160,5 +160,10 @@ def test_exit_codes_and_junit(bench: Call, tmp_path: Path) -> None:
     code, _, err = bench("gate", good, tmp_path / "nowhere")
     assert code == 2
     assert "nowhere" in err
+    assert bench("gate", good, good, "--junit", tmp_path / "new" / "gate.xml")[0] == 0
+    assert (tmp_path / "new" / "gate.xml").is_file()
+    code, out, err = bench("gate", bad, good, "--junit", good / "gate.xml")  # in a file
+    assert (code, out, err.count("\n")) == (2, "", 1)
     junit.write_text("a,b\n1,2\n")
+    assert bench("gate", good, good, "--junit", junit)[0] == 2
     assert bench("gate", junit, good)[0] == 2

@@ -277,8 +277,8 @@ def gate(new: Path, baseline: Path, junit: Path | None) -> None:
     from bench.reporting import gate as gating
     from bench.trials.spreadsheet import read_rows
 
-    if junit is not None and junit.suffix != ".xml":
-        raise BenchError(f"--junit {junit}: JUnit files are XML; name it .xml")
+    if junit is not None:
+        gating.prepare_junit(junit)
     verdicts = gating.compare(read_rows(new), read_rows(baseline))
     click.echo(gating.summary(verdicts))
     if junit is not None:

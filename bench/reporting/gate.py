@@ -91,10 +91,20 @@ def summary(verdicts: list[Verdict]) -> str:
     return "\n".join(lines)
 
 
+def prepare_junit(path: Path) -> None:
+    """Make its folder; raises BenchError where a JUnit file cannot or must not be written."""
+    if path.suffix != ".xml":
+        raise BenchError(f"--junit {path}: JUnit files are XML; name it .xml")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and not path.read_bytes().startswith(b"<?xml"):
+            raise BenchError(f"--junit {path}: exists and is no JUnit file; name another")
+    except OSError as error:
+        raise BenchError(f"--junit {path}: {error.strerror}") from error
+
+
 def write_junit(verdicts: list[Verdict], path: Path) -> None:
     """The verdicts as a JUnit file, for CI systems."""
-    if path.exists() and not path.read_bytes().startswith(b"<?xml"):
-        raise BenchError(f"--junit {path}: exists and is no JUnit file; name another")
     bad = sum(v.regressed for v in verdicts)
     suite = ElementTree.Element("testsuite", name="bench gate", tests=str(len(verdicts)), failures=str(bad))
     for verdict in verdicts:
