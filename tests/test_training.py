@@ -162,6 +162,12 @@ def test_the_weights_that_are_kept(select: str, tmp_path: Path) -> None:
     assert torch.allclose(kept, expected[select], atol=1e-6)
 
 
+@pytest.mark.parametrize("wrong", [{"select": "lst"}, {"batch_size": 1}, {"labelled_share": 1.0}])
+def test_a_recipe_that_cannot_be_followed_is_refused(wrong: dict[str, float | str]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong)).split("_")[0]):
+        Recipe(**wrong)  # type: ignore[arg-type]
+
+
 def test_a_recipe_is_followed(tmp_path: Path) -> None:
     """Each group of the optimiser rises to its own rate and falls to 0; batches have the share that was asked for."""
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from bench.learning.protocol import SELECTIONS
+
 
 def adam(network: nn.Module, learning_rate: float) -> torch.optim.Optimizer:
     """The optimiser of all methods that name no other (Kingma and Ba 2015)."""
@@ -30,9 +32,11 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if self.batch_size is not None and self.batch_size < 2:
-            raise ValueError(f"batches of {self.batch_size} volumes; BatchNorm needs two")
+            raise ValueError(f"a batch size of {self.batch_size}; BatchNorm needs two volumes")
         if not 0 < self.labelled_share < 1:
             raise ValueError(f"a labelled share of {self.labelled_share:g}; it lies between 0 and 1")
+        if self.select not in (None, *SELECTIONS):
+            raise ValueError(f"select {self.select!r}; it is one of {', '.join(SELECTIONS)}")
 
 
 STANDARD = Recipe()
