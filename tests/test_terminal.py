@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
+import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,9 +15,10 @@ import pytest
 from conftest import BENCH, TINY
 
 from bench import Console, PredictRequest, RunRequest, predict, run
+from bench.base import console as talk
 from bench.base.errors import BenchError
 from bench.commands.folder import claim
-from bench.files import tables, volume
+from bench.files import sheets, tables, volume
 from bench.simulation.fetch import fetch
 
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}
@@ -103,3 +107,24 @@ def test_a_run_where_nothing_but_ascii_is_known(tmp_path: Path) -> None:
     assert (code, err) == (0, "")
     assert r"phantoms 8\xb3" in out
     assert "8³" in (tmp_path / "runs/rows.csv").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["日本", r"a $\foo{$ b", "x_{", "🧬"])
+def test_any_name_is_drawn_without_a_word(name: str, tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sheets.slices(
+            [(name, [np.eye(8, dtype=np.float32).reshape(1, 8, 8).repeat(8, 0)])], [name], name, tmp_path / "a.png"
+        )
+    assert (tmp_path / "a.png").stat().st_size > 1000
+
+
+def test_a_long_step_speaks_until_it_ends(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(talk, "LOG_INTERVAL_IN_SECONDS", 0.1)
+    threads = threading.active_count()
+    with Console().working("Imaging …"):
+        time.sleep(0.5)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) >= 3
+    assert all(line.startswith("Imaging …") for line in lines)
+    assert threading.active_count() == threads

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -56,6 +57,29 @@ class Console:
         """A meter for work that is counted: what to call with (done, of)."""
         with self.progress(what, 1.0) as meter:
             yield lambda done, of: meter.to(done / of)
+
+    @contextmanager
+    def working(self, what: str) -> Iterator[None]:
+        """For one long step that cannot be counted: a spinner on a terminal, else a line now and then."""
+        self.note(what)
+        if self.terminal.is_terminal:
+            with self.terminal.status(what):
+                yield
+            return
+        self.terminal.print(what, markup=False)
+        began, over = time.monotonic(), threading.Event()
+
+        def remind() -> None:
+            while not over.wait(LOG_INTERVAL_IN_SECONDS / 2):
+                self.say(f"{what} {duration(time.monotonic() - began)}")
+
+        reminder = threading.Thread(target=remind, daemon=True)
+        reminder.start()
+        try:
+            yield
+        finally:
+            over.set()
+            reminder.join()
 
 
 class Meter:

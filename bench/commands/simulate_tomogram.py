@@ -48,8 +48,8 @@ def simulate_tomogram(request: Request, console: Console) -> Tomogram:
     for remark in structure.remarks({s.name: s.notes for s in structures}):
         console.say(remark)
     densities = [fitted(d, voxel_size, dataset.device) for d in dataset.potentials(structures, voxel_size)]
-    console.say(f"Placing particles, then imaging {'×'.join(map(str, shape))} voxels …")
-    made = tomogram(densities, dataset.imaging(), shape, dataset.per_class, voxel_size, dataset.seed)
+    with console.working(f"Placing particles, then imaging {'×'.join(map(str, shape))} voxels …"):
+        made = tomogram(densities, dataset.imaging(), shape, dataset.per_class, voxel_size, dataset.seed)
     names = [density.name for density in densities]
     _volumes(made, voxel_size, out)
     _tables(made, names, out)

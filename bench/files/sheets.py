@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,16 @@ import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
 from bench.base.arrays import Float64Array, FloatArray
 from bench.base.errors import BenchError
 from bench.base.files import check_new
 
-DPI = 150
 SHEET_WIDTH_IN_INCHES = 9.0
 GALLERY_COLUMNS = 10
+plt.rcParams["text.parse_math"] = False  # a "$" in a name is a dollar
 
 
 def check_writable(path: Path) -> None:
@@ -29,6 +31,14 @@ def check_writable(path: Path) -> None:
     if path.suffix.lower() != ".png":
         raise BenchError(f"{path}: the picture is a PNG; end the name in .png")
     check_new(path)
+
+
+def save(figure: Figure, path: Path, **options: Any) -> None:
+    """Write a figure and forget it; letters that its font lacks are drawn as boxes, without a word."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        figure.savefig(path, dpi=150, **options)
+    plt.close(figure)
 
 
 def slices(rows: list[tuple[str, list[FloatArray]]], titles: list[str], title: str, path: Path) -> None:
@@ -51,8 +61,7 @@ def slices(rows: list[tuple[str, list[FloatArray]]], titles: list[str], title: s
             three_slices(grid[i][3 * j : 3 * j + 3], volume, low, high, titles[j] if i == 0 else None)
         grid[i][0].set_ylabel(name[:28], fontsize=7, rotation=0, ha="right", va="center")
     figure.suptitle(title, fontsize=9)
-    figure.savefig(path, dpi=DPI)
-    plt.close(figure)
+    save(figure, path)
 
 
 def gallery(boxes: list[FloatArray], first: int, title: str, path: Path) -> None:
@@ -71,8 +80,7 @@ def gallery(boxes: list[FloatArray], first: int, title: str, path: Path) -> None
     axes.imshow(page, cmap="gray", interpolation="nearest")
     axes.set_axis_off()
     axes.set_title(title, fontsize=9)
-    figure.savefig(path, dpi=DPI)
-    plt.close(figure)
+    save(figure, path)
 
 
 def marked(voxels: npt.NDArray[Any], places: Float64Array, radius: float, title: str, path: Path) -> None:
@@ -88,8 +96,7 @@ def marked(voxels: npt.NDArray[Any], places: Float64Array, radius: float, title:
             axes.add_patch(Circle((x, y), radius, fill=False, color=colour, linewidth=0.8))
     axes.set_title(f"{title}\nplanes {low} to {high - 1}; yellow is best", fontsize=9)
     axes.set_axis_off()
-    figure.savefig(path, dpi=DPI)
-    plt.close(figure)
+    save(figure, path)
 
 
 def three_slices(row: Sequence[Axes], volume: FloatArray, low: float, high: float, title: str | None) -> None:

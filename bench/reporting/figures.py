@@ -8,7 +8,7 @@ from typing import Any
 
 import matplotlib
 
-from bench.files.sheets import DPI, three_slices
+from bench.files.sheets import save, three_slices
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -52,8 +52,7 @@ def write_all(store: Store, rows: pd.DataFrame, folder: Path) -> list[tuple[str,
         ):
             if figure is not None:
                 path = folder / f"{name}-{end}.png"
-                figure.savefig(path, dpi=DPI, bbox_inches="tight")
-                plt.close(figure)
+                save(figure, path, bbox_inches="tight")
                 pictures.append((f"{caption}: {title}", path))
     return pictures
 
