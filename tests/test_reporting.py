@@ -15,7 +15,7 @@ import bench.reporting
 from bench import registry
 from bench.learning.tally import ValidationPoint
 from bench.reporting import figures, paper
-from bench.reporting.tables import accuracy_table, reconstruction_table
+from bench.reporting.tables import accuracy_table, all_tables, reconstruction_table
 from bench.trials.rows import as_rows
 from bench.trials.trial import Counts, Record, Result, Scores, Status, Trial
 
@@ -69,12 +69,49 @@ def test_a_line_of_table_3_stands_beside_the_paper_s_of_its_label_fraction(recor
 
 def test_no_name_in_a_table_is_a_formula(record: Make, tmp_path: Path) -> None:
     made = record("antelope", "antelope", 5.0)
-    made = replace(made, trial=replace(made.trial, data_title="=1+1", method_title="@SUM(A1)"))
+    made = replace(made, trial=replace(made.trial, method_title="@SUM(A1)"))
     accuracy_table(as_rows([made])).write(tmp_path)
     written = pd.read_csv(tmp_path / "table2.csv")
-    assert written.columns[1].startswith("'=1+1 · fair")
     assert written["method"].tolist() == ["'@SUM(A1)"]
     assert "| @SUM(A1)" in (tmp_path / "table2.md").read_text(encoding="utf-8")
+
+
+def test_each_data_set_has_its_tables_and_each_rule_its_columns(record: Make) -> None:
+    first = record("antelope", "antelope", 5.0)
+    records = [
+        replace(first, key=str(i), trial=replace(first.trial, **changes))
+        for i, changes in enumerate(
+            [{"views": "turns"}, {"views": "rotations"}, {"views": "turns", "data_title": "other", "fingerprint": "f"}]
+        )
+    ]
+    tables = {table.name: table.body for table in all_tables(as_rows(records))}
+    assert len(tables) == 4
+    (other,) = (name for name in tables if name.startswith("table2-other-"))
+    (both,) = (name for name in tables if name.startswith("table2-") and name != other)
+    ours = {name: [c for c in tables[name] if "turns" in c or "rotations" in c] for name in (other, both)}
+    assert ours == {
+        other: ["fair, turns, best weights: 5 %"],
+        both: ["fair, rotations, best weights: 5 %", "fair, turns, best weights: 5 %"],
+    }
+
+
+def test_a_picture_has_a_point_for_each_view_and_a_panel_for_each_fraction(record: Make) -> None:
+    records = []
+    for views, percent, accuracy in [("turns", 5.0, 0.4), ("rotations", 5.0, 0.7), ("rotations", 20.0, 0.8)]:
+        made = record("antelope", "antelope", percent)
+        trial = replace(made.trial, views=views)
+        result = replace(made.result, scores=Scores(accuracy=accuracy))
+        records.append(Record(trial.key(), trial, result))
+    figure = figures._accuracy(as_rows(records), {"antelope": "Antelope"}, "title")
+    assert figure is not None
+    shown = [
+        {bars.get_label(): [float(x) for x in bars.lines[0].get_xdata()] for bars in axes.containers}
+        for axes in figure.axes
+    ]
+    assert shown[0] == {"turns": [pytest.approx(40)], "rotations": [pytest.approx(70)]}
+    assert shown[1]["rotations"] == [pytest.approx(80)]
+    assert [axes.get_title() for axes in figure.axes] == ["5 % labelled", "20 % labelled"]
+    plt.close(figure)
 
 
 def test_a_new_stage_starts_a_new_line(record: Make) -> None:
@@ -92,11 +129,3 @@ def test_a_new_stage_starts_a_new_line(record: Make) -> None:
     assert sorted(drawn) == sorted(2 * [[(4, 0.9), (8, 0.8)], [(12, 2.0), (16, 1.9)]])
     assert axes.get_title() == "Antelope"
     plt.close(figure)
-
-
-def test_no_two_methods_look_alike_in_a_picture() -> None:
-    from bench.reporting.figures import look
-
-    looks = [tuple(map(str, look(i).values())) for i in range(40)]
-    assert len(set(looks)) == 40
-    assert len({one[:2] for one in looks}) == 40  # also where dashes are too short to be seen

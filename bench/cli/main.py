@@ -253,16 +253,21 @@ def _columns(lines: list[tuple[str, ...]]) -> None:
 
 
 @bench.command()
-@click.argument("out", type=PATH)
-def report(out: Path) -> None:
-    """Write the tables and figures of OUT again from its trials."""
-    from bench.reporting import page as reporting
-    from bench.trials.store import Store
+@click.argument("runs", type=PATH, nargs=-1, required=True)
+@click.option("--out", type=PATH, metavar="DIR", help="Folder for the report of several runs together.")
+def report(runs: tuple[Path, ...], out: Path | None) -> None:
+    """Write the tables and figures of a results folder again, or those of several RUNS together to --out.
 
-    store = Store(out)
-    reporting.write(store)
-    click.echo(reporting.summary(store.rows()))
-    click.echo(f"\nOpen {store.folder / 'report.html'}")
+    Each of RUNS is a results folder or a rows.csv. Together they give no confusion matrices, learning curves and
+    reconstructions, and rows of different data are never averaged.
+    """
+    from bench.commands.report import report
+
+    rows, folder = report(runs, out)
+    from bench.reporting import page
+
+    click.echo(page.summary(rows))
+    click.echo(f"\nOpen {folder / 'report.html'}")
 
 
 @bench.command()

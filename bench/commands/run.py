@@ -116,6 +116,6 @@ def _data_folder(plan: RunPlan, store: Store, console: Console) -> Path:
 
 def _report(store: Store, trials: Sequence[Trial]) -> pd.DataFrame:
     """Write everything that is made from trials; returns the rows of these."""
-    page.write(store)
     rows = store.rows()
+    page.write(rows, store.folder, store)
     return rows[rows["trial"].isin([trial.key() for trial in trials])]

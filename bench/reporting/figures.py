@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 
@@ -19,74 +18,87 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench.base.arrays import FloatArray
+from bench.learning.views import VIEWS
 from bench.reporting import paper
 from bench.reporting.statistics import cells
-from bench.reporting.tables import comparison_title, printed_names
+from bench.reporting.tables import comparison_title, printed_names, slug
 from bench.trials.rows import COMPARISON
 from bench.trials.store import Store
 from bench.trials.trial import Record
 
-_MARKERS = "osD^vPX*<>p"  # one more than there are colours, so that no two lines share both
+_Drawn = tuple[str, str, str, Figure | None]  # its file's first word, its caption, its title
 _COLUMNS = 5  # of small pictures beside one another
 
 
-def write_all(store: Store, rows: pd.DataFrame, folder: Path) -> list[tuple[str, Path]]:
-    """Draw every picture that the rows allow; returns (caption, file), in the order to show them."""
+def write_all(rows: pd.DataFrame, folder: Path, store: Store | None) -> list[tuple[str, Path]]:
+    """Draw every picture that the rows allow; returns (caption, file), in the order to show them.
+
+    store: of the trials of these rows, for the pictures that need more than their scores.
+    """
     sns.set_theme(style="whitegrid", palette="colorblind", font_scale=0.9)
-    records = {record.key: record for record in store.records()}
+    done = rows[rows["status"] == "done"]
+    names = printed_names(done)
+    drawn: list[_Drawn] = []
+    for _, group in done.groupby([c for c in COMPARISON if c != "views"], sort=False):
+        comparison = group.iloc[0].to_dict() | {"views": " and ".join(_views(group))}
+        title = comparison_title(tuple(comparison[name] for name in COMPARISON))
+        drawn.append(("accuracy", "Accuracy", title, _accuracy(group, names, title)))
+    if store is not None:
+        drawn += _of_trials(store, done, names)
     pictures = []
-    for comparison, group in rows[rows["status"] == "done"].groupby(COMPARISON, sort=False):
-        title = comparison_title(comparison)
-        end = re.sub(r"[^a-z0-9.]+", "-", title.lower().replace("³", "")).strip("-")
-        chosen = {key: records[key] for key in group["trial"]}
-        names = printed_names(group)
-        for name, caption, figure in (
-            ("accuracy", "Accuracy against labelled part", _accuracy(group, names, title)),
-            ("confusion", "Confusion matrices, all seeds together", _confusion(chosen, names, title)),
-            ("learning", "Learning curves: validation loss", _learning(chosen, names, title)),
-            (
-                "reconstruction",
-                "Original beside reconstruction, three orthogonal slices",
-                _reconstruction(store, chosen, names, title),
-            ),
-        ):
-            if figure is not None:
-                path = folder / f"{name}-{end}.png"
-                save(figure, path, bbox_inches="tight")
-                pictures.append((f"{caption}: {title}", path))
+    for name, caption, title, figure in drawn:
+        if figure is not None:
+            path = folder / f"{name}-{slug(title)}.png"
+            save(figure, path, bbox_inches="tight")
+            pictures.append((f"{caption}: {title}", path))
     return pictures
 
 
-def look(i: int) -> dict[str, Any]:
-    """Colour, marker and dashes of the i-th line of a picture; no other of its first 110 has the same two."""
-    colours = sns.color_palette("colorblind")
-    style = "-" if i < len(colours) else "--"
-    return {"color": colours[i % len(colours)], "marker": _MARKERS[i % len(_MARKERS)], "linestyle": style}
+def _of_trials(store: Store, rows: pd.DataFrame, names: dict[str, str]) -> Iterator[_Drawn]:
+    records = {record.key: record for record in store.records()}
+    for comparison, group in rows.groupby(COMPARISON, sort=False):
+        title, chosen = comparison_title(comparison), {key: records[key] for key in group["trial"]}
+        yield "confusion", "Confusion matrices, all seeds together", title, _confusion(chosen, names, title)
+        yield "learning", "Learning curves: validation loss", title, _learning(chosen, names, title)
+        caption = "Original beside reconstruction, three orthogonal slices"
+        yield "reconstruction", caption, title, _reconstruction(store, chosen, names, title)
+
+
+def _views(rows: pd.DataFrame) -> list[str]:
+    return sorted(rows["views"].unique(), key=[*VIEWS].index)
 
 
 def _accuracy(rows: pd.DataFrame, names: dict[str, str], title: str) -> Figure | None:
+    """A panel a label fraction, a line a method, a point with its interval for each of the views."""
     table = cells(rows)
-    table = table[table["accuracy"].notna()]
+    table = table[table["accuracy"].notna() & table["labelled_percent"].notna()]
     if table.empty:
         return None
-    figure, axes = plt.subplots(figsize=(6.4, 4.4))
-    variants = _ordered(table)
-    for i, variant in enumerate(variants):
-        line = table[table["variant"] == variant].sort_values("labelled_percent")
-        x = line["labelled_percent"] * (1 + 0.012 * (i - len(variants) / 2))  # no bar hides another
-        y, low, high = (100 * line[c] for c in ("accuracy", "accuracy_low", "accuracy_high"))
-        spread = np.vstack([(y - low).fillna(0), (high - y).fillna(0)])
-        axes.errorbar(x, y, spread, capsize=3, label=names[variant], **look(i))
+    variants, views, fractions = _ordered(table), _views(table), sorted(table["labelled_percent"].unique())
+    size = (2.4 * len(fractions) + 2.2, (0.12 + 0.16 * len(views)) * len(variants) + 1.5)
+    figure, panels = plt.subplots(1, len(fractions), figsize=size, squeeze=False, sharey=True, layout="constrained")
     chance = 100 / rows["n_classes"].dropna().iloc[0]
-    axes.axhline(chance, color="grey", linestyle=":", label="chance")
-    axes.set(xscale="log", xlabel="labelled part of the training set in %", ylabel="accuracy on the test set in %")
-    fractions = sorted(table["labelled_percent"].unique())
-    axes.set_xticks(fractions, [f"{f:g}" for f in fractions])
-    axes.minorticks_off()
-    axes.set_ylim(0, 100)
-    seeds = int(table["seeds"].max())
-    axes.set_title(f"{title}\nmean of {seeds} seeds, bars: 95 % t interval" if seeds > 1 else title, fontsize=9)
-    axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1))
+    for axes, percent in zip(panels[0], fractions):
+        for k, view in enumerate(views):
+            points = table[(table["labelled_percent"] == percent) & (table["views"] == view)].set_index("variant")
+            points = points.reindex(variants)
+            x, low, high = (100 * points[c] for c in ("accuracy", "accuracy_low", "accuracy_high"))
+            y = np.arange(len(variants)) + 0.6 * ((k + 0.5) / len(views) - 0.5)
+            spread = np.vstack([(x - low).fillna(0), (high - x).fillna(0)])
+            axes.errorbar(x, y, xerr=spread, fmt="os^Dv"[k % 5], markersize=4, capsize=2, label=view)
+        axes.axvline(chance, color="grey", linestyle=":", label="chance")
+        axes.set_title(f"{percent:g} % labelled", fontsize=9)
+        axes.set_yticks(range(len(variants)), [names[v] for v in variants], fontsize=8)
+        axes.set_ylim(len(variants) - 0.5, -0.5)
+        axes.tick_params(axis="x", labelsize=8)
+    low, high = (100 * table[c].fillna(table["accuracy"]) for c in ("accuracy_low", "accuracy_high"))
+    for axes in panels[0]:
+        axes.set_xlim(max(0, min(low.min(), chance) - 2), min(100, high.max() + 2))
+    few, most = int(table["seeds"].min()), int(table["seeds"].max())
+    seeds = f" of {most if few == most else f'{few} to {most}'} seeds, with its 95 % t interval" if most > 1 else ""
+    figure.supxlabel(f"accuracy on the test set in %: mean{seeds}", fontsize=9)
+    figure.suptitle(title, fontsize=9)
+    figure.legend(*panels[0][0].get_legend_handles_labels(), fontsize=8, loc="outside right upper")
     return figure
 
 

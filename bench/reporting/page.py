@@ -11,7 +11,7 @@ from bench.base.files import write_atomically
 from bench.base.spreadsheet import as_csv
 from bench.reporting import paper
 from bench.reporting.statistics import cells, paired_differences
-from bench.reporting.tables import Table, accuracy_table, comparison_title, reconstruction_table
+from bench.reporting.tables import Table, all_tables, comparison_title
 from bench.trials.rows import CELL, COMPARISON
 from bench.trials.store import Store
 
@@ -23,28 +23,29 @@ _STYLE = (
 )
 
 
-def write(store: Store) -> None:
-    """Write `rows.csv`, `leaderboard.csv`, `differences.csv`, `tables/`, `figures/` and `report.html`."""
+def write(rows: pd.DataFrame, folder: Path, store: Store | None = None) -> None:
+    """Write `rows.csv`, `leaderboard.csv`, `differences.csv`, `tables/`, `figures/` and `report.html`.
+
+    store: of the trials of these rows; without it the pictures that need more than scores are left out.
+    """
     from bench.reporting import figures
 
-    rows = store.rows()
-    folder = store.folder
-    (folder / "tables").mkdir(exist_ok=True)
-    (folder / "figures").mkdir(exist_ok=True)
+    for name in ("tables", "figures"):
+        (folder / name).mkdir(exist_ok=True, parents=True)
     board = leaderboard(rows)
     write_atomically(folder / "rows.csv", as_csv(rows))
     write_atomically(folder / "leaderboard.csv", as_csv(board, "%.6g"))
     write_atomically(folder / "differences.csv", as_csv(paired_differences(rows), "%.6g"))
-    written = _tables(rows)
+    written = all_tables(rows)
     for table in written:
         table.write(folder / "tables")
-    pictures = figures.write_all(store, rows, folder / "figures")
+    pictures = figures.write_all(rows, folder / "figures", store)
     write_atomically(folder / "report.html", _page(rows, board, written, pictures, folder))
 
 
 def summary(rows: pd.DataFrame) -> str:
     """Tables 2 and 3 for a terminal."""
-    return "\n\n".join(table.text() for table in _tables(rows))
+    return "\n\n".join(table.text() for table in all_tables(rows))
 
 
 def leaderboard(rows: pd.DataFrame) -> pd.DataFrame:
@@ -55,16 +56,6 @@ def leaderboard(rows: pd.DataFrame) -> pd.DataFrame:
     first = [*COMPARISON, "labelled_percent", "rank", "variant", "accuracy", "accuracy_low", "accuracy_high"]
     first += ["seeds", "seeds_planned", "complete"]
     return board[first + [c for c in board if c not in first]]
-
-
-def _tables(rows: pd.DataFrame) -> list[Table]:
-    done = rows[rows["status"] == "done"]
-    tables = []
-    if rows["labelled_percent"].notna().any():
-        tables.append(accuracy_table(rows))
-    if done["mse"].notna().any():
-        tables.append(reconstruction_table(rows))
-    return tables
 
 
 def _page(

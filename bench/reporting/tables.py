@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -13,7 +14,7 @@ from bench.base.spreadsheet import as_csv
 from bench.learning.protocol import PROTOCOLS, SELECTIONS
 from bench.reporting import paper
 from bench.reporting.statistics import cells, precision
-from bench.trials.rows import COMPARISON
+from bench.trials.rows import COMPARISON, DATA, SIZES
 from bench.trials.trial import Status
 
 PAPER_SETS = ("paper's real set", "paper's simulated set")
@@ -70,8 +71,27 @@ def printed_names(rows: pd.DataFrame) -> dict[str, str]:
     }
 
 
+def slug(title: str) -> str:
+    """A title as a part of a file's name: "phantoms-16-snr-0.5"."""
+    return re.sub(r"[^a-z0-9.]+", "-", title.lower().replace("³", "")).strip("-")
+
+
+def all_tables(rows: pd.DataFrame) -> list[Table]:
+    """Tables 2 and 3 of each data set, as far as its rows allow."""
+    tables = []
+    several = len(rows[DATA].drop_duplicates()) > 1
+    for data, group in rows.groupby(DATA, sort=False):
+        title, volumes = dict(zip(DATA, data))["data_title"], dict(zip(DATA, data))["data"]
+        end = f"-{slug(f'{title} {volumes}')}" if several else ""
+        if group["labelled_percent"].notna().any():
+            tables.append(replace(accuracy_table(group), name=f"table2{end}"))
+        if group.loc[group["status"] == Status.DONE, "mse"].notna().any():
+            tables.append(replace(reconstruction_table(group), name=f"table3{end}"))
+    return tables
+
+
 def accuracy_table(rows: pd.DataFrame) -> Table:
-    """Table 2: accuracy of each method at each label fraction, by data set and protocol, beside the paper's."""
+    """Table 2 of one data set: accuracy of each method at each label fraction, by its rules, beside the paper's."""
     table = cells(rows)
     table = table[table["labelled_percent"].notna()]
     names = printed_names(rows)
@@ -88,12 +108,14 @@ def accuracy_table(rows: pd.DataFrame) -> Table:
             body[f"{name}: {percent:g} %"] = [
                 f"{paper.ACCURACY[m][i][j]:.2f}" if m in paper.ACCURACY and m == v else "–" for m, v in variants
             ]
-    caption = "Table 2. Accuracy in % on the test set, by labelled part of the training set"
+    caption = (
+        f"Table 2. {rows['data_title'].iloc[0]}: accuracy in % on the test set, by labelled part of the training set"
+    )
     return Table("table2", caption, pd.DataFrame(body), _notes(rows, "accuracy"))
 
 
 def reconstruction_table(rows: pd.DataFrame) -> Table:
-    """Table 3: reconstruction MSE on the test set, by data set and protocol, beside the paper's."""
+    """Table 3 of one data set: reconstruction MSE on the test set, by its rules, beside the paper's."""
     table = cells(rows)
     table = table[table["mse"].notna()]
     lines = {(row["method"], row["variant"], row["labelled_percent"]) for _, row in table.iterrows()}
@@ -113,7 +135,8 @@ def reconstruction_table(rows: pd.DataFrame) -> Table:
     for i, name in enumerate(PAPER_SETS):
         values = [paper.RECONSTRUCTION.get(m, {}).get(f) if m == v else None for m, v, f in ordered]
         body[name] = [f"{value[i]:.4f}" if value else "–" for value in values]
-    caption = "Table 3. Reconstruction error (mean squared, voxels scaled to variance 1) on the test set"
+    caption = f"Table 3. {rows['data_title'].iloc[0]}: reconstruction error (mean squared, voxels scaled to variance 1)"
+    caption += " on the test set"
     notes = _notes(rows, "mse") + ["the paper does not state the scale of its voxels: compare within a column only"]
     return Table("table3", caption, pd.DataFrame(body), notes)
 
@@ -143,13 +166,12 @@ def status_grid(rows: pd.DataFrame) -> str:
 
 
 def _short(comparison: tuple[object, ...], table: pd.DataFrame) -> str:
-    """The data set and protocol, and the sizes too where the table holds two comparisons of that name."""
+    """The rules of a comparison of one data set, and those sizes that differ in the table."""
     of = dict(zip(COMPARISON, comparison))
-    rules = ["data_title", "protocol", "views", "select", "test_views"]
-    alike = table[(table[rules] == [of[name] for name in rules]).all(axis=1)]
-    if len(alike[COMPARISON].drop_duplicates()) > 1:
-        return comparison_title(comparison)
-    return f"{of['data_title']} · {_rules(of)}"
+    words = {"epochs": f"{of['epochs']} epochs", "batch_size": f"batch {of['batch_size']}"}
+    words["filters"] = f"{of['filters']} filters"
+    sizes = [words[name] for name in SIZES if len(table[name].unique()) > 1]
+    return _rules(of) + (f" ({', '.join(sizes)})" if sizes else "")
 
 
 def _rules(of: dict[str, object]) -> str:

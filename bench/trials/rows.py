@@ -183,11 +183,11 @@ COLUMNS = (
     Column("device", "`cpu` or `cuda`", lambda record: record.device),
     Column("trial", "its folder below `trials/`", lambda record: record.key),
 )
-TERMS = [  # of a comparison
-    *("dataset", "data_parameters", "data_title", "protocol", "views", "select", "test_views"),
-    *("epochs", "batch_size", "filters"),
-]
+RULES = ["protocol", "views", "select", "test_views"]
+SIZES = ["epochs", "batch_size", "filters"]
+TERMS = ["dataset", "data_parameters", "data_title", *RULES, *SIZES]  # of a comparison
 COMPARISON = [*TERMS, "data"]  # rows that agree here are on equal terms: the same volumes too
+DATA = ["dataset", "data_parameters", "data_title", "data"]  # of them, what tells one set of volumes from another
 CELL = [*COMPARISON, "variant", "labelled_percent"]  # and these are one cell: its seeds
 SCORES = ["accuracy", "balanced_accuracy", "macro_f1", "nll", "ece", "ece_calibrated", "mse"]
 NEEDED = [*CELL, "seed", "status", "split", "n_test", *SCORES]  # of rows that are read back

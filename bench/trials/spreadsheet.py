@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from bench.base.errors import BenchError
 from bench.base.spreadsheet import plain
-from bench.trials.rows import NEEDED, validate
+from bench.trials.rows import CELL, COLUMNS, COSTS, NEEDED, row_label, validate
 from bench.trials.store import Store
+from bench.trials.trial import Status
 
 
 def read_rows(path: Path) -> pd.DataFrame:
@@ -39,3 +41,26 @@ def read_rows(path: Path) -> pd.DataFrame:
             raise BenchError(f"{path}: row {number} has {len(line)} cells instead of {len(names)}; {mend}")
     rows = [dict(zip(names, map(plain, line))) for _, line in lines[1:]]
     return validate(rows, [f"{path}: row {number}" for number, _ in lines[1:]], mend)
+
+
+def read_together(paths: Sequence[Path]) -> pd.DataFrame:
+    """The rows of several runs, each trial once: a finished one before one that is not.
+
+    Raises BenchError as `read_rows` does, for rows without some column, and for a trial with two different scores.
+    """
+    tables = []
+    for path in paths:
+        rows = read_rows(path)
+        if lacking := [c.name for c in COLUMNS if c.name not in rows]:
+            raise BenchError(
+                f"{path}: lacks the columns {', '.join(lacking)}; write it again with this version of bench"
+            )
+        tables.append(rows.assign(source=str(path), unfinished=rows["status"] != Status.DONE))
+    together = pd.concat(tables, ignore_index=True).sort_values([*CELL, "seed", "unfinished"], kind="stable")
+    same = ["split", "accuracy", "mse", *COSTS[2:4]]
+    for _, pair in together[~together["unfinished"]].groupby([*CELL, "seed"], dropna=False, sort=False):
+        if len(pair[same].drop_duplicates()) > 1:
+            first, second = pair["source"].iloc[0], pair["source"].iloc[-1]
+            raise BenchError(f"{row_label(pair.iloc[0])}: {first} and {second} have different scores; leave one out")
+    together = together.drop_duplicates([*CELL, "seed"])
+    return together.drop(columns=["source", "unfinished"]).reset_index(drop=True)

@@ -75,7 +75,8 @@ GOOD = {
     "list": Good("list", {"what": "methods", "parameters": True}),
     "list-named": Good("list", {"what": "datasets", "names": "maps,made", "parameters": True}),
     "status": Good("status", {"out": Path("runs")}, written="out"),
-    "report": Good("report", {"out": Path("runs")}, written="out"),
+    "report": Good("report", {"runs": [Path("runs")]}, written="runs"),
+    "report-several": Good("report", {"runs": [Path("runs"), Path("rows.csv")], "out": OUT}),
     "gate": Good("gate", {"new": Path("runs"), "baseline": Path("rows.csv"), "junit": "gate.xml"}),
     "extract": Good(
         "data extract",

@@ -138,7 +138,7 @@ def test_an_error_that_no_terminal_or_file_takes_is_told_all_the_same(
     store.write(trial, Result(Status.FAILED, "no \udcff, \x1b[2J", "at \udcff"), "cpu")
     store.plan([trial])
     assert store.rows()["error"].tolist() == ["no ?, ?[2J"]
-    page.write(store)
+    page.write(store.rows(), store.folder, store)
 
 
 @pytest.mark.parametrize("key", ["../../../etc", "/etc", "..", "a/b", "", "0123456789abcdeg"])
