@@ -1,0 +1,19 @@
+"""Rows → intervals, cells, and what blocks of several data sets let one say; SciPy alone."""
+
+from bench.reporting.statistics.blocks import Blocks, blocks_of
+from bench.reporting.statistics.cells import cells, paired_differences
+from bench.reporting.statistics.intervals import bootstrap_interval, precision, t_interval
+from bench.reporting.statistics.overall import leaderboard
+from bench.reporting.statistics.pairs import compare_pairs
+
+__all__ = [
+    "Blocks",
+    "blocks_of",
+    "bootstrap_interval",
+    "cells",
+    "compare_pairs",
+    "leaderboard",
+    "paired_differences",
+    "precision",
+    "t_interval",
+]

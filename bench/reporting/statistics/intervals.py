@@ -1,0 +1,53 @@
+"""Intervals of means, over seeds and over pairs."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from bench.base.arrays import Float64Array
+from bench.base.seeds import numpy_generator
+
+CONFIDENCE = 0.95
+
+
+class Interval(NamedTuple):
+    """A mean with its 95 % interval; the bounds are NaN where one seed allows none."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+
+def t_interval(values: Float64Array) -> Interval:
+    """Mean over seeds with Student's t interval, ddof = 1."""
+    n = len(values)
+    mean = float(np.mean(values)) if n else math.nan
+    if n < 2:
+        return Interval(mean, math.nan, math.nan, n)
+    half = stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * np.std(values, ddof=1) / math.sqrt(n)
+    return Interval(mean, mean - float(half), mean + float(half), n)
+
+
+def bootstrap_interval(differences: Float64Array) -> Interval:
+    """Mean of paired differences with a percentile bootstrap interval over the pairs (10,000 drawings, fixed seed).
+
+    For six pairs or more: below that it hardly leaves the range of the pairs, and `t_interval` is the honest one.
+    """
+    n = len(differences)
+    mean = float(np.mean(differences)) if n else math.nan
+    if n < 2:
+        return Interval(mean, math.nan, math.nan, n)
+    drawn = numpy_generator(0, "bootstrap").integers(0, n, (10_000, n))
+    means = differences[drawn].mean(1)
+    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return Interval(mean, float(low), float(high), n)
+
+
+def precision(n_test: int, fraction: float = 0.5) -> float:
+    """Half-width of the 95 % interval that `n_test` volumes allow for an accuracy of `fraction`: 4.5 points for 480."""
+    return 1.959964 * math.sqrt(fraction * (1 - fraction) / n_test)
