@@ -306,7 +306,12 @@ def test_a_run_leaves_rows_leaderboard_tables_and_pictures(finished: Path) -> No
             assert (finished / "tables" / f"{name}.{end}").stat().st_size > 100
     kinds = {picture.name.split("-")[0] for picture in (finished / "figures").glob("*.png")}
     assert kinds == {"accuracy", "confusion", "learning", "reconstruction"}
-    assert "Table 2" in (finished / "report.html").read_text()
+    page = (finished / "report.html").read_text()
+    assert "Table 2" in page
+    assert "one seed cannot tell the methods apart" in page
+    overall = pd.read_csv(finished / "overall.csv")
+    assert (overall["compared_blocks"] == 2).all()
+    assert sorted(overall["rank"]) == sorted(overall["corrected"].rank(ascending=False, method="min"))
 
 
 def test_tables_print_the_paper_s_numbers_under_the_paper_s_names(finished: Path) -> None:

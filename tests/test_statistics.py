@@ -22,7 +22,7 @@ def _blocks(scores: Float64Array, datasets: int = 1, conditions: int = 1) -> Blo
     n = len(scores)
     condition = np.repeat(np.arange(datasets * conditions), n // (datasets * conditions))
     methods, names = (tuple(f"{what}{i:02d}" for i in range(k)) for what, k in (("m", scores.shape[1]), ("b", n)))
-    return Blocks(scores, np.full(n, 0.125), methods, names, condition // conditions, condition)
+    return Blocks(scores, np.full(n, 0.125), methods, names, condition // conditions, condition, np.full(n, 5.0))
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_equal_methods_are_told_apart_once_in_20(
     datasets: int, methods: int, seeds: int, rng: np.random.Generator
 ) -> None:
     """Methods without any difference, whose fractions share the noise of their seeds: 200 tables."""
-    alarms, outside = 0, []
+    alarms, better, outside = 0, 0, []
     for _ in range(200):
         shared = rng.normal(0, 0.02, (datasets, 1, methods, seeds)) + rng.normal(0, 0.03, (datasets, 1, 1, seeds))
         scores = 0.5 + shared + rng.normal(0, 0.02, (datasets, 3, methods, seeds))
@@ -75,6 +75,8 @@ def test_equal_methods_are_told_apart_once_in_20(
         alarms += not found.tied.all()
         _, low, high = found.behind(0)
         outside.append(np.mean((low[1:] > 0) | (high[1:] < 0)))
+        better += found.above(0).any()
+    assert better <= 200 * 0.05 + 6
     assert alarms <= 200 * 0.05 + 6  # two standard deviations
     assert np.mean(outside) == pytest.approx(0.05, abs=0.03)
 
@@ -86,6 +88,7 @@ def test_a_real_difference_is_found_and_its_size_is_right(rng: np.random.Generat
     for _ in range(60):
         found = here(_blocks(0.7 - truth[:, None] + rng.normal(0, 0.01, (4, 3, 5))))
         assert not found.tied[2]
+        assert found.above(2).tolist() == [True, True, False]
         _, low, high = found.behind(0)
         covered.append((low <= truth / 0.875) & (truth / 0.875 <= high))
     assert np.mean(covered) >= 0.9

@@ -3,15 +3,20 @@
 from bench.reporting.statistics.blocks import Blocks, blocks_of
 from bench.reporting.statistics.cells import cells, paired_differences
 from bench.reporting.statistics.intervals import bootstrap_interval, precision, t_interval
-from bench.reporting.statistics.overall import leaderboard
-from bench.reporting.statistics.pairs import compare_pairs
+from bench.reporting.statistics.overall import Overall, elsewhere, here, leaderboard
+from bench.reporting.statistics.pairs import LEAST_BLOCKS, compare_pairs, friedman
 
 __all__ = [
+    "LEAST_BLOCKS",
     "Blocks",
+    "Overall",
     "blocks_of",
     "bootstrap_interval",
     "cells",
     "compare_pairs",
+    "elsewhere",
+    "friedman",
+    "here",
     "leaderboard",
     "paired_differences",
     "precision",

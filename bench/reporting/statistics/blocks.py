@@ -11,7 +11,7 @@ from bench.base.arrays import Float64Array, IntArray
 from bench.reporting.statistics.cells import unequal
 from bench.trials.rows import RULES, SIZES
 
-LEAST_COVERAGE = 0.5  # of the blocks; a method that has fewer is listed, but not compared
+LEAST_COVERAGE = 0.75  # of the trials (block and seed) that any method has; who has fewer is listed, but not compared
 _CONDITION = ["dataset", "data_parameters", "data_title", "data", *SIZES]
 _BLOCK = [*_CONDITION, "labelled_percent"]
 
@@ -30,6 +30,7 @@ class Blocks:
     names: tuple[str, ...]  # of blocks
     datasets: IntArray  # (block,): number of the data set
     conditions: IntArray  # (block,): number of the condition
+    percents: Float64Array  # (block,): labelled
 
     @property
     def corrected(self) -> Float64Array:
@@ -52,14 +53,16 @@ class Blocks:
             names=tuple(self.names[i] for i in blocks),
             datasets=self.datasets[blocks],
             conditions=self.conditions[blocks],
+            percents=self.percents[blocks],
         )
 
     def complete(self) -> Blocks:
-        """The methods that have LEAST_COVERAGE of the blocks, the blocks that all of these have, their common seeds.
+        """The methods that have LEAST_COVERAGE of the trials, the blocks that all of these have, their common seeds.
 
         Within a block, methods are compared on the same seeds: the same splits.
         """
-        methods = np.flatnonzero(self.coverage >= max(1, LEAST_COVERAGE * len(self.names)))
+        there = np.isfinite(self.scores)
+        methods = np.flatnonzero(there.sum(axis=(0, 2)) >= LEAST_COVERAGE * there.any(axis=1).sum())
         common = np.asarray(np.isfinite(self.scores[:, methods]).all(axis=1))  # (block, seed)
         blocks = np.flatnonzero(common.any(axis=1))
         kept = self.chosen(blocks, methods)
@@ -88,4 +91,5 @@ def _blocks(rows: pd.DataFrame) -> Blocks:
     datasets = np.unique([str(key["dataset"]) for key in keys], return_inverse=True)[1]
     conditions = np.unique(["\0".join(str(key[c]) for c in _CONDITION) for key in keys], return_inverse=True)[1]
     chance = 1 / by_block["n_classes"].first().to_numpy(dtype=float)
-    return Blocks(scores, chance, tuple(methods), tuple(names), datasets, conditions)
+    percents = by_block["labelled_percent"].first().to_numpy(dtype=float)
+    return Blocks(scores, chance, tuple(methods), tuple(names), datasets, conditions, percents)

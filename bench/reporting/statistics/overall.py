@@ -49,15 +49,22 @@ class Overall:
         Behind is who lacks more than the largest difference that the methods show in 95 % of the draws about their
         means. This is a comparison with the best (Hsu 1984, Ann. Statist. 12, 1136), by the bootstrap.
         """
-        n = len(self.means)
-        if not self.freedom or n < 2:
-            return np.ones(n, dtype=bool)
+        if not self.freedom:
+            return np.ones(len(self.means), dtype=bool)
         largest = np.quantile(self.moved.max(axis=1) - self.moved.min(axis=1), CONFIDENCE)
-        spread = (self.moved - self.moved.mean(axis=1, keepdims=True)).var(axis=0)
-        # All methods together tell how large the spread is: the fewer, the less equal they are (Satterthwaite).
-        alike = spread.sum() ** 2 / (spread**2).sum() if spread.any() else float(n)
-        few = _studentized_range(n, max(1, round(self.freedom * alike * (n - 1) / n)))
-        return np.asarray(self.means.max() - self.means <= largest * few / _studentized_range(n, math.inf) + 1e-12)
+        return np.asarray(self.means.max() - self.means <= largest * self._few + 1e-12)
+
+    def above(self, method: int) -> BoolArray:
+        """(method,): whether it is above one of them by more than chance, all methods considered at once.
+
+        Above is who has more than the largest advantage over that method in 95 % of the draws (Dunnett's comparison
+        with a control, by the bootstrap).
+        """
+        if not self.freedom:
+            return np.zeros(len(self.means), dtype=bool)
+        advantage = self.moved - self.moved[:, [method]]
+        largest = np.quantile(advantage.max(axis=1), CONFIDENCE)
+        return np.asarray(self.means - self.means[method] > largest * self._few + 1e-12)
 
     @property
     def ranks(self) -> tuple[IntArray, IntArray, IntArray]:
@@ -70,6 +77,19 @@ class Overall:
         return rank, ends[0], ends[1]
 
     @property
+    def _few(self) -> float:
+        """By what the largest of several differences is larger than that of the draws, for a spread from few of them.
+
+        All methods together tell the spread: the more equal they are, the better (Satterthwaite).
+        """
+        n = len(self.means)
+        spread = (self.moved - self.moved.mean(axis=1, keepdims=True)).var(axis=0)
+        alike = spread.sum() ** 2 / (spread**2).sum() if spread.any() else float(n)
+        return _studentized_range(n, max(1, round(self.freedom * alike * (n - 1) / n))) / _studentized_range(
+            n, math.inf
+        )
+
+    @property
     def _long(self) -> Float64Array:
         """The deviations, made longer by Student's t over the normal quantile."""
         return self.moved * (stats.t.ppf(_ENDS[1], self.freedom) / stats.norm.ppf(_ENDS[1]))
@@ -77,6 +97,8 @@ class Overall:
 
 @cache
 def _studentized_range(n: int, freedom: float) -> float:
+    if n < 2:
+        return 1.0
     return float(stats.studentized_range.ppf(CONFIDENCE, n, freedom))
 
 

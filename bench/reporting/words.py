@@ -1,0 +1,72 @@
+"""What a comparison says, in sentences that are no stronger than its intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from bench.reporting import paper
+from bench.reporting.statistics import Blocks, Overall, blocks_of, here
+from bench.reporting.tables import printed_names
+
+_NAMED = 6  # methods of a list, and those of which each has its own interval
+
+
+def sentences(rows: pd.DataFrame) -> list[str]:
+    """What the comparison on each set of rules says at each label fraction; nothing of fewer than two methods."""
+    said = []
+    names = printed_names(rows)
+    for (protocol, views, *_), blocks in blocks_of(rows).items():
+        for percent in sorted(set(blocks.percents)):
+            some = blocks.chosen(np.flatnonzero(blocks.percents == percent), np.arange(len(blocks.methods))).complete()
+            if len(some.methods) > 1 and some.names:
+                where = some.names[0] if len(some.names) == 1 else f"{percent:g} % on {len(some.names)} blocks"
+                said.append(f"{where} ({protocol}, {views}): {_verdict(some, [names[m] for m in some.methods])}")
+    return said
+
+
+def _verdict(blocks: Blocks, titles: Sequence[str]) -> str:
+    """blocks: complete, of one label fraction; titles: of its methods."""
+    found = here(blocks)
+    order = [int(i) for i in np.argsort(-found.means, kind="stable")]
+    best = order[0]
+    if not found.freedom:
+        return f"one seed cannot tell the methods apart; {titles[best]} has the highest accuracy."
+    # The order is that of chance-corrected accuracy; what people read is in points of accuracy.
+    points = here(replace(blocks, chance=np.zeros_like(blocks.chance)))
+    tied = [i for i in order if found.tied[i]]
+    behind = [i for i in order if not found.tied[i]]
+    if len(tied) == 1:
+        text = f"{titles[best]} is best"
+    elif behind:
+        text = f"{_listed([titles[i] for i in tied])} tie for best"
+    else:
+        text = f"all {len(tied)} methods tie"
+    if behind:
+        text += f"; {_ranges(points, best, behind, titles)} behind {titles[best]}"
+    if paper.BASELINE not in blocks.methods:
+        return f"{text}."
+    base = blocks.methods.index(paper.BASELINE)
+    better = [i for i in order if found.above(base)[i]]
+    if better:
+        return f"{text}. {_ranges(points, base, better, titles)} above {titles[base]}."
+    return f"{text}. None is above {titles[base]} by more than chance." if best != base else f"{text}."
+
+
+def _ranges(points: Overall, reference: int, which: Sequence[int], titles: Sequence[str]) -> str:
+    """How far some methods are from one, by their 95 % intervals: "A is 1.2 to 3.4 points", "9 others are …"."""
+    _, low, high = points.behind(reference)
+    near, far = (np.abs([low, high]).min(axis=0), np.abs([low, high]).max(axis=0))
+    if len(which) > _NAMED:
+        some = list(which)
+        return f"{len(which)} others are {100 * near[some].min():.1f} to {100 * far[some].max():.1f} points"
+    return _listed([f"{titles[i]} is {100 * near[i]:.1f} to {100 * far[i]:.1f} points" for i in which])
+
+
+def _listed(words: Sequence[str]) -> str:
+    if len(words) > _NAMED:
+        words = [*words[:_NAMED], f"{len(words) - _NAMED} more"]
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
