@@ -20,6 +20,7 @@ from bench.base.version import VERSION
 from bench.cli.data import data
 from bench.cli.options import PATH
 from bench.cli.predict import predict
+from bench.cli.study import study
 
 OK, FAILED, BAD_INPUT, INTERRUPTED, UNREAD = 0, 1, 2, 130, 141  # the last two as shells count
 _DISK = {
@@ -207,6 +208,7 @@ def status(out: Path) -> None:
 
 bench.add_command(data)
 bench.add_command(predict)
+bench.add_command(study)
 
 
 @bench.command(name="list")

@@ -39,7 +39,7 @@ class Good:
     @property
     def cases(self) -> int:
         """How many cases are made of it, of about 1,000: fewer where the command takes its time."""
-        slow = ("run", "report", "data extract", "data simulate", "data simulate-tomogram")
+        slow = ("run", "report", "study run", "data extract", "data simulate", "data simulate-tomogram")
         return 8 if self.command in slow else 58
 
 
@@ -77,6 +77,9 @@ GOOD = {
     "status": Good("status", {"out": Path("runs")}, written="out"),
     "report": Good("report", {"runs": [Path("runs")]}, written="runs"),
     "report-several": Good("report", {"runs": [Path("runs"), Path("rows.csv")], "out": OUT}),
+    "study-plan": Good("study plan", {"file": Path("study.toml")}),
+    "study-run": Good("study run", {"file": Path("study.toml"), "backend": "serial", "out": OUT}),
+    "study-from": Good("study from", {"runs": Path("runs"), "out": "study.toml"}),
     "gate": Good("gate", {"new": Path("runs"), "baseline": Path("rows.csv"), "junit": "gate.xml"}),
     "extract": Good(
         "data extract",

@@ -15,6 +15,27 @@ from bench.files import volume
 VOXEL = 10.0  # Å
 SHAPE = (24, 30, 36)
 ATOM = "ATOM  {:5d}  {:3s} ALA A{:4d}    {:8.3f}{:8.3f}{:8.3f}  1.00 10.00          {:>2s}\n"
+STUDY = """
+[study]
+title = "Small"
+fractions = [50]
+seeds = 1
+epochs = 1
+
+[[data]]
+name = "folder"
+folder = "boxes"
+
+[[data]]
+name = "phantoms"
+options = { box = 8, per_class = 9 }
+
+[[condition]]
+snr = [0.5]
+
+[[method]]
+name = "rim"
+"""
 STAR = """
 data_optics
 
@@ -88,6 +109,7 @@ def _tables(folder: Path, places: np.ndarray, rng: np.random.Generator) -> None:
     dynamo[:, 19], dynamo[:, 21] = 1, np.arange(12) % 2
     np.savetxt(folder / "particles.tbl", dynamo, fmt="%g")
     shrec = [f"1bxn {z} {y} {x} {a} {b} {c}" for (z, y, x), (a, b, c) in zip(places[:6], angles)]
+    (folder / "study.toml").write_text(STUDY)
     (folder / "shrec.txt").write_text("\n".join(shrec) + "\n")
     points = [
         {"location": dict(zip("zyx", map(float, VOXEL * p))), "transformation_": np.eye(4).tolist()} for p in places[6:]

@@ -1,0 +1,81 @@
+"""`bench study`: options and printing, nothing else."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bench.base.errors import BenchError
+from bench.cli.options import PATH
+
+FILE = click.argument("file", type=PATH)
+OUT = click.option("--out", type=PATH, metavar="DIR", help="Results folder.  [default: the name of FILE, here]")
+DATA = click.option(
+    "--data", type=PATH, metavar="DIR", help="Where the folders of the data sets are.  [default: beside FILE]"
+)
+
+
+@click.group()
+def study() -> None:
+    """Compare methods on several data sets and conditions, as a file says.
+
+    Start with:  bench study plan studies/which-method.toml
+    """
+
+
+@study.command()
+@FILE
+@DATA
+def plan(file: Path, data: Path | None) -> None:
+    """Show what FILE comes to: trials, blocks, and what they can decide. Nothing is run."""
+    from bench.commands.study import planned
+    from bench.trials.study import Study
+
+    read = Study.read(file)
+    click.echo(planned(read, read.requests({"out": str(_out(file, None))}, data))[1])
+
+
+@study.command()
+@FILE
+@OUT
+@DATA
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@click.option("--backend", default="ray", show_default=True, help="ray: many trials at once; serial: one by one.")
+@click.option("--cpus-per-trial", type=int, default=1, show_default=True, metavar="N", help="CPU cores for each trial.")
+@click.option("--gpus-per-trial", type=float, metavar="X", help="Share of a GPU for each trial.")
+@click.option("--address", metavar="HOST:PORT", help="Use the Ray cluster at this address.")
+@click.option("--retry-failed", is_flag=True, help="Run the failed trials again.")
+@click.option("--yes", is_flag=True, help="Run a study of more than 10,000 trials.")
+def run(file: Path, out: Path | None, data: Path | None, yes: bool, **how: Any) -> None:
+    """Run FILE; the same command goes on with what is missing."""
+    from bench.base.console import Console
+    from bench.commands.study import run
+    from bench.trials.study import Study
+
+    read = Study.read(file)
+    complete = run(read, read.requests({"out": str(_out(file, out)), **how}, data), Console(), yes)
+    sys.exit(0 if complete else 1)
+
+
+@study.command(name="from")
+@click.argument("runs", type=PATH)
+@click.option("--out", type=PATH, required=True, metavar="FILE", help="A new TOML file.")
+@click.option("--title", metavar="TEXT", help="Of the study.  [default: the name of RUNS]")
+def from_(runs: Path, out: Path, title: str | None) -> None:
+    """Write the study that asks for what was run in RUNS."""
+    from bench.base.files import check_new, write_atomically
+    from bench.trials.store import Store
+    from bench.trials.study import as_toml
+
+    if out.suffix != ".toml":
+        raise BenchError(f"--out {out}: a study is a TOML file; end the name in .toml")
+    check_new(out)
+    write_atomically(out, as_toml(title or runs.name, Store(runs).requests()))
+    click.echo(f"Look at {out}. Next: bench study plan {out}")
+
+
+def _out(file: Path, out: Path | None) -> Path:
+    return Path(file.stem) if out is None else out

@@ -1,0 +1,95 @@
+"""`bench study`: a study's file → what it would take, its trials, its report."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from scipy import stats
+
+from bench.base.console import Console
+from bench.base.errors import BenchError
+from bench.base.files import write_atomically
+from bench.base.json_files import TEXT, Schema, read_json
+from bench.base.version import VERSION
+from bench.commands import run as running
+from bench.trials.plan import Request, RunPlan, resolve
+from bench.trials.store import Store
+from bench.trials.study import MANY, Study, count
+
+_TITLED: Schema = {"type": "object", "properties": {"title": TEXT}, "required": ["title"]}
+LOCK = "study.lock.json"
+SPREAD = 2.5  # points; standard deviation over seeds of the difference of two methods, as in results/methods
+
+
+def planned(study: Study, requests: Sequence[Request]) -> tuple[list[RunPlan], str]:
+    """The plan of each request, and what they come to, for a person; raises BenchError as `resolve` does."""
+    plans = [resolve(request) for request in requests]
+    lines = [study.title]
+    for plan in plans:
+        options = ", ".join(f"{name}={value}" for name, value in plan.dataset.parameters().items())
+        lines.append(f"  {count(plan):6,} trials: {plan.dataset_name} ({options}): {plan.summary()}")
+    lines.append(f"{sum(count(plan) for plan in plans):,} trials in all.")
+    return plans, "\n".join([*lines, *_decidable(plans)])
+
+
+def _decidable(plans: Sequence[RunPlan]) -> list[str]:
+    """What so many seeds, blocks and data sets can tell."""
+    data = {(plan.dataset_name, tuple(plan.dataset.parameters().items())): plan for plan in plans}
+    fractions = max(len(plan.percents) for plan in plans)
+    seeds = min(plan.seeds for plan in plans)
+    blocks = sum(len(plan.percents) for plan in data.values())
+    sets = len({plan.dataset_name for plan in plans})
+    said = []
+    if seeds < 2:
+        said.append("One seed tells nothing about who is better; two are the least, five are good.")
+    else:
+        one = _half_width(seeds, 1)
+        text = f"An interval of the difference between two methods will be about ±{one:.1f} points in one condition"
+        if len(data) > 1:
+            text += f", ±{_half_width(seeds, len(data)):.1f} over all {len(data)}"
+        said.append(f"{text}, if it varies over seeds by {SPREAD} points as in our runs.")
+    said.append(
+        f"{blocks} blocks (data × condition × label fraction, {fractions} fractions): "
+        + ("enough" if blocks >= 6 else "too few, 6 are needed")
+        + " for a test over blocks."
+    )
+    said.append(
+        f"{sets} data set{'s' if sets > 1 else ''}: "
+        + ("says little about other data." if sets < 6 else "enough to speak about other data.")
+    )
+    return said
+
+
+def _half_width(seeds: int, conditions: int) -> float:
+    return float(stats.t.ppf(0.975, conditions * (seeds - 1))) * SPREAD / math.sqrt(conditions * seeds)
+
+
+def run(study: Study, requests: Sequence[Request], console: Console, many: bool) -> bool:
+    """Run a study into its results folder; returns whether every trial is done.
+
+    Raises BenchError for more than MANY trials unless `many`, and where the folder holds another study.
+    """
+    plans, text = planned(study, requests)
+    total = sum(count(plan) for plan in plans)
+    if total > MANY and not many:
+        raise BenchError(f"{study.path}: comes to {total:,} trials; if that is meant, add --yes")
+    out = Path(requests[0].out)
+    lock = out / LOCK
+    if lock.is_file():
+        before = read_json(lock, _TITLED, "delete it; trials are kept")["title"]
+        if before != study.title:
+            raise BenchError(f"{out}: holds the study {before[:80]!r}; choose another --out")
+    console.say(text)
+    complete = running.run(requests, console)
+    write_atomically(lock, json.dumps(_lock(study, Store(out)), indent=1) + "\n")
+    return complete
+
+
+def _lock(study: Study, store: Store) -> dict[str, Any]:
+    """What a study came to: each trial by its key, with the fingerprint of its data and all its settings."""
+    trials = {key: trial.identity(but=("code",)) for key, trial in store.planned().items()}
+    return {"title": study.title, "version": VERSION, "study": study.said, "trials": trials}
