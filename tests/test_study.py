@@ -151,6 +151,10 @@ def test_a_study_of_one_block_is_the_run_of_it(bench: Call, tmp_path: Path) -> N
     assert ours[["trial", "accuracy", "split"]].equals(theirs[["trial", "accuracy", "split"]])
     lock = json.loads((out / command.LOCK).read_text(encoding="utf-8"))
     assert set(lock["trials"]) == set(ours["trial"])
+    code, said, _ = bench("study", "plan", path, "--time", "--backend", "serial", "--out", out)
+    assert code == 0
+    assert f"{len(ours)} trials in all." in said
+    assert "About 0 s to go." in said
     code, said, _ = bench("study", "run", path, "--backend", "serial", "--out", out)
     assert code == 0
     assert f"{len(ours)} finished before, 0 to run" in said

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from bench.base.errors import BenchError
-from bench.cli.options import PATH
+from bench.cli.options import PATH, Command
 
 FILE = click.argument("file", type=PATH)
 OUT = click.option("--out", type=PATH, metavar="DIR", help="Results folder.  [default: the name of FILE, here]")
@@ -26,27 +26,56 @@ def study() -> None:
     """
 
 
-@study.command()
-@FILE
-@DATA
-def plan(file: Path, data: Path | None) -> None:
-    """Show what FILE comes to: trials, blocks, and what they can decide. Nothing is run."""
-    from bench.commands.study import planned
-    from bench.trials.study import Study
-
-    read = Study.read(file)
-    click.echo(planned(read, read.requests({"out": str(_out(file, None))}, data))[1])
+def _how(command: Command) -> Command:
+    """The options that say where trials run."""
+    for option in reversed(
+        (
+            click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda."),
+            click.option(
+                "--backend", default="ray", show_default=True, help="ray: many trials at once; serial: one by one."
+            ),
+            click.option(
+                "--cpus-per-trial",
+                type=int,
+                default=1,
+                show_default=True,
+                metavar="N",
+                help="CPU cores for each trial.",
+            ),
+            click.option("--gpus-per-trial", type=float, metavar="X", help="Share of a GPU for each trial."),
+            click.option("--address", metavar="HOST:PORT", help="Use the Ray cluster at this address."),
+        )
+    ):
+        command = option(command)
+    return command
 
 
 @study.command()
 @FILE
 @OUT
 @DATA
-@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
-@click.option("--backend", default="ray", show_default=True, help="ray: many trials at once; serial: one by one.")
-@click.option("--cpus-per-trial", type=int, default=1, show_default=True, metavar="N", help="CPU cores for each trial.")
-@click.option("--gpus-per-trial", type=float, metavar="X", help="Share of a GPU for each trial.")
-@click.option("--address", metavar="HOST:PORT", help="Use the Ray cluster at this address.")
+@click.option(
+    "--time", "timed", is_flag=True, help="Also make the data and time some steps of each method: the hours to go."
+)
+@_how
+def plan(file: Path, out: Path | None, data: Path | None, timed: bool, **how: Any) -> None:
+    """Show what FILE comes to: trials, blocks, and what they can decide. No trial is run."""
+    from bench.base.console import Console, duration
+    from bench.commands.study import planned, seconds
+    from bench.trials.study import Study
+
+    console, read = Console(), Study.read(file)
+    requests = read.requests({"out": str(_out(file, out)), **how}, data)
+    console.say(planned(read, requests)[1])
+    if timed:
+        console.say(f"About {duration(seconds(requests, console))} to go.")
+
+
+@study.command()
+@FILE
+@OUT
+@DATA
+@_how
 @click.option("--retry-failed", is_flag=True, help="Run the failed trials again.")
 @click.option("--yes", is_flag=True, help="Run a study of more than 10,000 trials.")
 def run(file: Path, out: Path | None, data: Path | None, yes: bool, **how: Any) -> None:

@@ -71,15 +71,28 @@ def how_to_go_on(rows: pd.DataFrame, out: str) -> str:
     return "\n".join(lines)
 
 
+def trials_of(plan: RunPlan, store: Store, console: Console) -> tuple[Path, list[Trial]]:
+    """The folder of a plan's data, made if need be, and its trials; raises BenchError where these cannot be."""
+    folder = _data_folder(plan, store, console)
+    for remark in plan.dataset.remarks(folder):
+        console.say(remark)
+    return folder, planning.trials(plan, Subtomograms.open(folder), Subtomograms.saved_fingerprint(folder))
+
+
+def backend_of(plan: RunPlan, store: Store) -> tuple[Backend, int]:
+    """What runs a plan's trials, not yet entered, and how many at a time."""
+    if plan.backend == "ray":
+        slots = slots_of(usable_cpus(), plan.resources.cpus_per_trial, plan.resources.gpus_per_trial)
+        return Ray(plan.runtime, store, plan.resources), slots
+    return Serial(plan.runtime, store), 1
+
+
 def _run(plan: RunPlan, options: dict[str, object], store: Store, console: Console) -> list[Trial]:
     """Data, trials, training of one plan; returns its trials."""
     console.note(f"bench run {options}")
     store.remember(options)
     try:
-        folder = _data_folder(plan, store, console)
-        for remark in plan.dataset.remarks(folder):
-            console.say(remark)
-        trials = planning.trials(plan, Subtomograms.open(folder), Subtomograms.saved_fingerprint(folder))
+        folder, trials = trials_of(plan, store, console)
     except BenchError:  # it comes to no trial: nothing to go on with
         store.remember(options, forget=True)
         raise
@@ -93,11 +106,7 @@ def _run(plan: RunPlan, options: dict[str, object], store: Store, console: Conso
 
 
 def _execute(plan: RunPlan, pending: Pending, data_folder: Path, store: Store, console: Console) -> None:
-    backend: Backend = Serial(plan.runtime, store)
-    slots = 1
-    if plan.backend == "ray":
-        backend = Ray(plan.runtime, store, plan.resources)
-        slots = slots_of(usable_cpus(), plan.resources.cpus_per_trial, plan.resources.gpus_per_trial)
+    backend, slots = backend_of(plan, store)
     at_a_time = f"{slots} trial{'s' if slots > 1 else ''} at a time"
     with backend:
         console.say(f"On {plan.resources.device}, {at_a_time}, backend {plan.backend}.")

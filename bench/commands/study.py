@@ -16,6 +16,7 @@ from bench.base.files import write_atomically
 from bench.base.json_files import TEXT, Schema, read_json
 from bench.base.version import VERSION
 from bench.commands import run as running
+from bench.trials.execute import Pending, costs_of
 from bench.trials.plan import Request, RunPlan, resolve
 from bench.trials.store import Store
 from bench.trials.study import MANY, Study, count
@@ -34,6 +35,24 @@ def planned(study: Study, requests: Sequence[Request]) -> tuple[list[RunPlan], s
         lines.append(f"  {count(plan):6,} trials: {plan.dataset_name} ({options}): {plan.summary()}")
     lines.append(f"{sum(count(plan) for plan in plans):,} trials in all.")
     return plans, "\n".join([*lines, *_decidable(plans)])
+
+
+def seconds(requests: Sequence[Request], console: Console) -> float:
+    """What the trials that a results folder lacks will take, from a few steps of each method on the data themselves.
+
+    The data sets are made for it, and kept for the run.
+    """
+    total = 0.0
+    store = Store.create(Path(requests[0].out))
+    with store.lock():
+        for plan in [resolve(request) for request in requests]:
+            folder, trials = running.trials_of(plan, store, console)
+            pending = Pending.of(trials, store).trials
+            backend, slots = running.backend_of(plan, store)
+            with backend:
+                costs = costs_of(pending, folder, backend, console) if pending else {}
+            total += sum(cost.alone for cost in costs.values()) / slots
+    return total
 
 
 def _decidable(plans: Sequence[RunPlan]) -> list[str]:

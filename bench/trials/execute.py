@@ -75,7 +75,7 @@ def execute(
         if store.status(trial) is Status.DONE:  # a kill may have come before this
             shutil.rmtree(store.checkpoints(trial), ignore_errors=True)
     to_train = [trial for trial in trials if store.status(trial) is not Status.DONE]
-    costs = _costs(to_train, data_folder, backend, console) if to_train else {}
+    costs = costs_of(to_train, data_folder, backend, console) if to_train else {}
     costs |= {trial.key(): SCORING for trial in trials if trial.key() not in costs}
     total = sum(costs[trial.key()].alone for trial in trials)
     console.say(f"About {duration(total / slots)} of training." if to_train else "Nothing to train.")
@@ -107,7 +107,7 @@ def _outcome(store: Store, trial: Trial) -> str:
 class Cost(NamedTuple):
     """Estimated seconds of a trial."""
 
-    alone: float  # of what it trains itself, if trials run in the order of `_costs`
+    alone: float  # of what it trains itself, if trials run in the order of `costs_of`
     with_shared: float | None  # if it trains or waits for all that it shares; None where nobody knows
 
     def usual_limit(self) -> float:
@@ -120,14 +120,17 @@ class Cost(NamedTuple):
 SCORING = Cost(OVERHEAD_IN_SECONDS, OVERHEAD_IN_SECONDS)  # of a trial that was trained before
 
 
-def _costs(trials: Sequence[Trial], data_folder: Path, backend: Backend, console: Console) -> dict[str, Cost]:
-    """The cost of each trial, by its key: one rehearsal a protocol and method."""
+def costs_of(trials: Sequence[Trial], data_folder: Path, backend: Backend, console: Console) -> dict[str, Cost]:
+    """The cost of each trial, by its key: one rehearsal for each protocol, views and method.
+
+    data_folder: of their volumes; the backend is entered already.
+    """
     console.say("Timing a few steps of each method …")
-    measured: dict[tuple[str, str], Estimate | None] = {}
-    paid: set[tuple[str, str, int]] = set()
+    measured: dict[tuple[str, str, str], Estimate | None] = {}
+    paid: set[tuple[str, str, str, int]] = set()
     costs = {}
     for trial in sorted(trials, key=lambda t: -math.inf if t.labelled_percent is None else -t.labelled_percent):
-        kind = (trial.protocol, trial.variant)
+        kind = (trial.protocol, trial.views, trial.variant)
         if kind not in measured:
             measured[kind] = _rehearsed(trial, data_folder, backend, console)
         estimate = measured[kind]
@@ -136,8 +139,9 @@ def _costs(trials: Sequence[Trial], data_folder: Path, backend: Backend, console
             continue
         seconds = estimate.own
         for part, shared_seconds in estimate.shared.items():
-            if (trial.protocol, part, trial.seed) not in paid:
-                paid.add((trial.protocol, part, trial.seed))
+            once = (trial.protocol, trial.views, part, trial.seed)
+            if once not in paid:
+                paid.add(once)
                 seconds += shared_seconds
         with_shared = estimate.own + sum(estimate.shared.values()) + OVERHEAD_IN_SECONDS
         costs[trial.key()] = Cost(seconds + OVERHEAD_IN_SECONDS, with_shared)
