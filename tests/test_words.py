@@ -54,7 +54,7 @@ def test_the_sentence_names_the_ties_and_how_far_the_others_are_behind(rows: Row
         ({"ant": [0.9], "supervised": [0.1]}, "one seed cannot tell the methods apart; Ant has the highest accuracy."),
         (
             {"ant": [0.7, 0.5, 0.6], "supervised": [0.5, 0.7, 0.59]},
-            "all 2 methods tie. None is above Supervised by more than chance.",
+            "Ant and Supervised tie. None is above Supervised by more than chance.",
         ),
         ({"ant": [0.5, 0.51, 0.5], "supervised": [0.9, 0.9, 0.91]}, "Supervised is best; Ant is "),
     ],

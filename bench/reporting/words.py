@@ -16,14 +16,21 @@ _NAMED = 6  # methods of a list, and those of which each has its own interval
 
 
 def sentences(rows: pd.DataFrame) -> list[str]:
-    """What the comparison on each set of rules says at each label fraction; nothing of fewer than two methods."""
+    """What the comparison on each set of rules says: on each block, then at each label fraction over its blocks.
+
+    Nothing is said of fewer than two methods.
+    """
     said = []
     names = printed_names(rows)
     for (protocol, views, *_), blocks in blocks_of(rows).items():
+        parts = [(blocks.names[b], np.array([b])) for b in range(len(blocks.names))]
         for percent in sorted(set(blocks.percents)):
-            some = blocks.chosen(np.flatnonzero(blocks.percents == percent), np.arange(len(blocks.methods))).complete()
+            which = np.flatnonzero(blocks.percents == percent)
+            if len(which) > 1:
+                parts.append((f"{percent:g} % on all {len(which)} blocks", which))
+        for where, which in parts:
+            some = blocks.chosen(which, np.arange(len(blocks.methods))).complete()
             if len(some.methods) > 1 and some.names:
-                where = some.names[0] if len(some.names) == 1 else f"{percent:g} % on {len(some.names)} blocks"
                 said.append(f"{where} ({protocol}, {views}): {_verdict(some, [names[m] for m in some.methods])}")
     return said
 
@@ -44,7 +51,7 @@ def _verdict(blocks: Blocks, titles: Sequence[str]) -> str:
     elif behind:
         text = f"{_listed([titles[i] for i in tied])} tie for best"
     else:
-        text = f"all {len(tied)} methods tie"
+        text = f"{f'all {len(tied)} methods' if len(tied) > _NAMED else _listed([titles[i] for i in tied])} tie"
     if behind:
         text += f"; {_ranges(points, best, behind, titles)} behind {titles[best]}"
     if paper.BASELINE not in blocks.methods:
