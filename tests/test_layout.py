@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import tomllib
 from importlib import import_module
 from pathlib import Path
 
@@ -95,3 +96,9 @@ def test_the_face_gives_what_a_type_checker_reads() -> None:
 def test_every_room_is_in_the_list() -> None:
     assert {_room(path) for path in FILES} - {"__init__"} == set(ROOMS)
     assert len(ROOMS) == len(set(ROOMS)) <= 16
+
+
+def test_every_package_is_installed() -> None:
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"]
+    found = {".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / "bench").rglob("__init__.py")}
+    assert set(listed) == found | {"bench.methods", "bench.datasets"}
