@@ -44,8 +44,8 @@ def _verdict(blocks: Blocks, titles: Sequence[str]) -> str:
         return f"one seed cannot tell the methods apart; {titles[best]} has the highest accuracy."
     # The order is that of chance-corrected accuracy; what people read is in points of accuracy.
     points = here(replace(blocks, chance=np.zeros_like(blocks.chance)))
-    tied = [i for i in order if found.tied[i]]
-    behind = [i for i in order if not found.tied[i]]
+    ties = found.tied
+    tied, behind = [i for i in order if ties[i]], [i for i in order if not ties[i]]
     if len(tied) == 1:
         text = f"{titles[best]} is best"
     elif behind:
@@ -57,7 +57,8 @@ def _verdict(blocks: Blocks, titles: Sequence[str]) -> str:
     if paper.BASELINE not in blocks.methods:
         return f"{text}."
     base = blocks.methods.index(paper.BASELINE)
-    better = [i for i in order if found.above(base)[i]]
+    above = found.above(base)
+    better = [i for i in order if above[i]]
     if better:
         return f"{text}. {_ranges(points, base, better, titles)} above {titles[base]}."
     return f"{text}. None is above {titles[base]} by more than chance." if best != base else f"{text}."

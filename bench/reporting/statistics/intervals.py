@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -29,8 +30,14 @@ def t_interval(values: Float64Array) -> Interval:
     mean = float(np.mean(values)) if n else math.nan
     if n < 2:
         return Interval(mean, math.nan, math.nan, n)
-    half = stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * np.std(values, ddof=1) / math.sqrt(n)
-    return Interval(mean, mean - float(half), mean + float(half), n)
+    half = student(n - 1) * float(np.std(values, ddof=1)) / math.sqrt(n)
+    return Interval(mean, mean - half, mean + half, n)
+
+
+@cache
+def student(freedom: int) -> float:
+    """The quantile of Student's t that a 95 % interval reaches to; SciPy takes milliseconds for it."""
+    return float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom))
 
 
 def bootstrap_interval(differences: Float64Array) -> Interval:

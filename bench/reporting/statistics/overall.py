@@ -18,7 +18,7 @@ from scipy import stats
 from bench.base.arrays import BoolArray, Float64Array, IntArray
 from bench.base.seeds import numpy_generator
 from bench.reporting.statistics.blocks import Blocks
-from bench.reporting.statistics.intervals import CONFIDENCE
+from bench.reporting.statistics.intervals import CONFIDENCE, student
 
 DRAWS = 4000
 TIE = 0.01  # of accuracy: a smaller difference on a block is no win
@@ -92,7 +92,7 @@ class Overall:
     @property
     def _long(self) -> Float64Array:
         """The deviations, made longer by Student's t over the normal quantile."""
-        return self.moved * (stats.t.ppf(_ENDS[1], self.freedom) / stats.norm.ppf(_ENDS[1]))
+        return self.moved * (student(self.freedom) / stats.norm.ppf(_ENDS[1]))
 
 
 @cache
