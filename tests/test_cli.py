@@ -367,11 +367,15 @@ def test_report_refuses_what_it_cannot_put_together(finished: Path, bench: Call,
     table.to_csv(other, index=False)
     short = tmp_path / "short.csv"
     table.drop(columns="n_classes").to_csv(short, index=False)
+    strange = tmp_path / "strange.csv"
+    table.assign(views="upside-down").to_csv(strange, index=False)
     new = tmp_path / "new"
     for command, why in [
         ([finished, other], "several runs"),
         ([finished, other, "--out", new], "have different scores"),
         ([other, short, "--out", new], "lacks the columns n_classes"),
+        ([strange, "--out", new], "column views: this version of bench has no 'upside-down'"),
+        ([short], "name a folder for the report"),
         ([finished, "--out", finished], "holds other files"),
         ([finished, "--out", other.parent], "holds other files"),
         ([finished, "--out", other], "is a file"),

@@ -20,8 +20,8 @@ def report(runs: Sequence[Path], out: Path | None) -> tuple[pd.DataFrame, Path]:
     `out` holds anything but an earlier report.
     """
     if out is None:
-        if len(runs) > 1:
-            raise BenchError("several runs: name a folder for their report with --out")
+        if len(runs) > 1 or runs[0].is_file():
+            raise BenchError("several runs, or a rows.csv: name a folder for the report with --out")
         store = Store(runs[0])
         rows = store.rows()
         page.write(rows, store.folder, store)

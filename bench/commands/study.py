@@ -103,9 +103,11 @@ def run(study: Study, requests: Sequence[Request], console: Console, many: bool)
         if before != study.title:
             raise BenchError(f"{out}: holds the study {before[:80]!r}; choose another --out")
     console.say(text)
-    complete = running.run(requests, console)
-    write_atomically(lock, json.dumps(_lock(study, Store(out)), indent=1) + "\n")
-    return complete
+    store = Store.create(out)
+    try:
+        return running.run(requests, console)
+    finally:  # also of a run that was stopped: the folder is this study's
+        write_atomically(lock, json.dumps(_lock(study, store), indent=1) + "\n")
 
 
 def _lock(study: Study, store: Store) -> dict[str, Any]:

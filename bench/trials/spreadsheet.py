@@ -11,6 +11,8 @@ import pandas as pd
 
 from bench.base.errors import BenchError
 from bench.base.spreadsheet import plain
+from bench.learning.protocol import PROTOCOLS, SELECTIONS
+from bench.learning.views import VIEWS
 from bench.trials.rows import CELL, COLUMNS, COSTS, NEEDED, row_label, validate
 from bench.trials.store import Store
 from bench.trials.trial import Status
@@ -55,6 +57,11 @@ def read_together(paths: Sequence[Path]) -> pd.DataFrame:
             raise BenchError(
                 f"{path}: lacks the columns {', '.join(lacking)}; write it again with this version of bench"
             )
+        for name, known in (("protocol", PROTOCOLS), ("views", VIEWS), ("select", SELECTIONS)):
+            if unknown := set(rows[name]) - set(known):
+                raise BenchError(
+                    f"{path}: column {name}: this version of bench has no {min(unknown)[:40]!r}; leave it out"
+                )
         tables.append(rows.assign(source=str(path), unfinished=rows["status"] != Status.DONE))
     together = pd.concat(tables, ignore_index=True).sort_values([*CELL, "seed", "unfinished"], kind="stable")
     same = ["split", "accuracy", "mse", *COSTS[2:4]]

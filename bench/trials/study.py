@@ -121,8 +121,12 @@ class Study:
 
     def _blocks(self) -> Iterator[tuple[Mapping[str, Any], dict[str, Any]]]:
         """Each data set with the options of each condition; a condition's options that it lacks do not touch it."""
+        self._check_names()
         grids = self.said.get("condition", []) or [{}]
-        parameters = {d["name"]: self._parameters(d["name"]) for d in self.said["data"]}
+        parameters = {
+            one["name"]: {parameter.name for parameter in registry.parameters(registry.DATASETS, one["name"])}
+            for one in self.said["data"]
+        }
         known = set().union(*parameters.values())
         for grid in grids:
             if unknown := [name for name in grid if name not in known]:
@@ -137,9 +141,16 @@ class Study:
                         seen.append(block)
                         yield block
 
-    def _parameters(self, name: str) -> set[str]:
-        (known,) = registry.names(registry.DATASETS, name)
-        return {parameter.name for parameter in registry.parameters(registry.DATASETS, known)}
+    def _check_names(self) -> None:
+        """Raise BenchError for an unknown name, several in one table, or an exclusion of what is not there."""
+        for group, table in ((registry.DATASETS, "data"), (registry.METHODS, "method")):
+            named = [one["name"] for one in self.said[table]]
+            for name in named:
+                if registry.names(group, name) != [name]:
+                    raise BenchError(f"{self.path}: [[{table}]] {name}: names several; write a table for each")
+            for rule in self.said.get("exclude", []):
+                if table in rule and rule[table] not in named:
+                    raise BenchError(f"{self.path}: [[exclude]] {rule[table]}: {_none_has(rule[table], named)}")
 
     def _together(self, data: str, options: Mapping[str, Any]) -> Iterator[list[Mapping[str, Any]]]:
         """The methods of a block that are not excluded, in groups that name none twice: a request has one setting."""

@@ -85,9 +85,8 @@ class Overall:
         n = len(self.means)
         spread = (self.moved - self.moved.mean(axis=1, keepdims=True)).var(axis=0)
         alike = spread.sum() ** 2 / (spread**2).sum() if spread.any() else float(n)
-        return _studentized_range(n, max(1, round(self.freedom * alike * (n - 1) / n))) / _studentized_range(
-            n, math.inf
-        )
+        freedom = max(1, round(self.freedom * alike * (n - 1) / n))
+        return _studentized_range(n, freedom) / _studentized_range(n, math.inf)
 
     @property
     def _long(self) -> Float64Array:
