@@ -34,8 +34,9 @@ class _WithParameters(click.Command):
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         from bench import registry
+        from bench.data.dataset import OF_TRIALS
 
-        taken = {option.name for option in self.params} | {"test_fraction"}  # which only bench run needs
+        taken = {option.name for option in self.params} | OF_TRIALS
         options = [
             click.Option(
                 [f"--{p.name.replace('_', '-')}"],

@@ -18,6 +18,7 @@ from bench.base.version import VERSION
 from bench.commands import run as running
 from bench.trials.execute import Pending, costs_of
 from bench.trials.plan import Request, RunPlan, resolve
+from bench.trials.rows import described
 from bench.trials.store import Store
 from bench.trials.study import MANY, Study, count
 
@@ -31,7 +32,7 @@ def planned(study: Study, requests: Sequence[Request]) -> tuple[list[RunPlan], s
     plans = [resolve(request) for request in requests]
     lines = [study.title]
     for plan in plans:
-        options = ", ".join(f"{name}={value}" for name, value in plan.dataset.parameters().items())
+        options = described(plan.dataset.parameters() | plan.dataset.conditions().changed())
         lines.append(f"  {count(plan):6,} trials: {plan.dataset_name} ({options}): {plan.summary()}")
     lines.append(f"{sum(count(plan) for plan in plans):,} trials in all.")
     return plans, "\n".join([*lines, *_decidable(plans)])
@@ -57,7 +58,7 @@ def seconds(requests: Sequence[Request], console: Console) -> float:
 
 def _decidable(plans: Sequence[RunPlan]) -> list[str]:
     """What so many seeds, blocks and data sets can tell."""
-    data = {(plan.dataset_name, tuple(plan.dataset.parameters().items())): plan for plan in plans}
+    data = {(plan.dataset_name, plan.dataset): plan for plan in plans}
     fractions = max(len(plan.percents) for plan in plans)
     seeds = min(plan.seeds for plan in plans)
     blocks = sum(len(plan.percents) for plan in data.values())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from abc import ABC, abstractmethod
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,6 +17,7 @@ from bench.base.files import digest, file_digest
 from bench.base.json_files import KEY, Schema
 from bench.base.parameters import check, parameter
 from bench.base.progress import Progress, silent
+from bench.data.conditions import Conditions
 from bench.data.subtomograms import Subtomograms
 from bench.files import volume
 
@@ -49,7 +50,7 @@ def read_boxes(paths: list[Path], progress: Progress = silent) -> tuple[FloatArr
 
 
 @dataclass(frozen=True)
-class Dataset(ABC):
+class Dataset(Conditions, ABC):
     """A source of subtomograms; a concrete one is a frozen dataclass whose fields are its parameters.
 
     Its first docstring line is what `bench list datasets` shows.
@@ -84,7 +85,11 @@ class Dataset(ABC):
 
     def parameters(self) -> dict[str, Any]:
         """What makes these volumes and no others, but for files: name → value."""
-        return {k: v for k, v in asdict(self).items() if k not in ("folder", "test_fraction")}
+        return {name: value for name, value in asdict(self).items() if name not in OF_TRIALS}
+
+    def conditions(self) -> Conditions:
+        """What trials make of these volumes."""
+        return Conditions(**{f.name: getattr(self, f.name) for f in fields(Conditions)})
 
     def recipe(self) -> dict[str, Any]:
         """All that the volumes depend on: parameters, source files, and the code that reads or makes them."""
@@ -115,6 +120,9 @@ class Dataset(ABC):
         if len(files) < 2:
             raise BenchError(f"{folder}: {len(files)} {what} ({', '.join(suffixes)}); put two or more there")
         return files
+
+
+OF_TRIALS = {"folder", "test_fraction", *(f.name for f in fields(Conditions))}  # they change no volume
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import numpy as np
 from bench.base.arrays import UNLABELLED, IntArray, StrArray
 from bench.base.errors import BenchError
 from bench.base.seeds import numpy_generator
+from bench.data.conditions import AS_IT_IS, Conditions
 
 __all__ = ["UNLABELLED", "Split", "make_split"]
 VALIDATION_FRACTION = 0.1  # of the training set, as in the paper
@@ -20,7 +21,8 @@ class Split:
     """Indices into a data set; `labelled` ⊂ `train`, `validation_labelled` ⊂ `validation`.
 
     `train`, `validation` and `test` depend on the seed alone, so that all methods, fractions and protocols
-    share them and nothing that validates one label fraction is trained on by another.
+    share them and nothing that validates one label fraction is trained on by another; where foreign classes are among
+    the unlabelled volumes, `train` depends on the fraction too.
     """
 
     train: IntArray
@@ -29,12 +31,16 @@ class Split:
     validation_labelled: IntArray
     test: IntArray
     by: str  # "particle", "tomogram", or which of the two with the reason
+    given: IntArray  # (n,), the labels that people gave; some are wrong where the conditions say so
+    n_wrong: int = 0  # of them
 
     def hash(self) -> str:
         """Names this split in the rows; equal splits have equal hashes."""
         digest = hashlib.sha256()
         for part in (self.train, self.labelled, self.validation, self.validation_labelled, self.test):
             digest.update(part.tobytes() + b"|")
+        if self.n_wrong:
+            digest.update(self.given.tobytes())
         return digest.hexdigest()[:16]
 
 
@@ -46,6 +52,7 @@ def make_split(
     validation_fraction: float | None,
     tomogram_ids: StrArray | None = None,
     class_names: tuple[str, ...] | None = None,
+    conditions: Conditions = AS_IT_IS,
 ) -> Split:
     """Split a data set for one trial.
 
@@ -56,7 +63,10 @@ def make_split(
     labelled, outside the budget. Tomograms are kept whole where each class lies in two or more.
     Raises BenchError where a class would be left without a label.
     """
-    rng = numpy_generator(seed, "split")
+    rng, chance = numpy_generator(seed, "split"), numpy_generator(seed, "conditions")
+    foreign = np.flatnonzero(labels > labels.max() - conditions.foreign_classes)
+    labels = labels.copy()
+    labels[foreign] = UNLABELLED
     everything, unknown = np.flatnonzero(labels != UNLABELLED), np.flatnonzero(labels == UNLABELLED)
     known_ids = None if tomogram_ids is None else tomogram_ids[everything]
     spread = known_ids is not None and all(
@@ -76,6 +86,7 @@ def make_split(
         outside, test = _split_classes(everything, labels, test_fraction, rng)
         train, validation = _split_classes(outside, labels, VALIDATION_FRACTION, rng)
         by = "particle" if known_ids is None else "particle, a class has one tomogram only"
+    train, validation = _imbalanced([train, validation], labels, conditions.imbalance, chance)
     # Fixed orders, one a class: a smaller one takes a shorter prefix, so that the subsets nest.
     labelled: list[IntArray] = []
     validation_labelled: list[IntArray] = []
@@ -94,8 +105,43 @@ def make_split(
                 )
         labelled.append(ours[:n_train])
         validation_labelled.append(theirs[:n_validation])
-    train = _sorted([train, unknown])
-    return Split(train, _sorted(labelled), validation, _sorted(validation_labelled), test, by)
+    shown, validation_shown = _sorted(labelled), _sorted(validation_labelled)
+    if len(foreign):
+        hidden = chance.permutation(train[~np.isin(train, shown)])
+        others = chance.permutation(unknown[np.isin(unknown, foreign)])
+        n = min(len(hidden), len(others))  # whatever their share, so that it alone differs
+        n_others = round(conditions.foreign_share * n)
+        unknown = unknown[~np.isin(unknown, foreign)]
+        train = np.concatenate([shown, hidden[: n - n_others], others[:n_others]])
+    given, n_wrong = _mislabelled(labels, np.concatenate([shown, validation_shown]), conditions.wrong_labels, chance)
+    return Split(_sorted([train, unknown]), shown, validation, validation_shown, test, by, given, n_wrong)
+
+
+def _imbalanced(
+    parts: list[IntArray], labels: IntArray, ratio: float, rng: np.random.Generator
+) -> tuple[IntArray, ...]:
+    """Each part with its classes thinned, those of a higher rank more: by 1 to `ratio`, evenly in their logarithms."""
+    classes = rng.permutation(np.unique(labels[parts[0]]))
+    if ratio == 1:
+        return tuple(parts)
+    thinned = []
+    for part in parts:
+        kept = []
+        for rank, c in enumerate(classes):
+            members = rng.permutation(part[labels[part] == c])
+            share = ratio ** (-rank / (len(classes) - 1))
+            kept.append(members[: max(1, round(share * len(members)))])
+        thinned.append(_sorted(kept))
+    return tuple(thinned)
+
+
+def _mislabelled(labels: IntArray, shown: IntArray, share: float, rng: np.random.Generator) -> tuple[IntArray, int]:
+    """The labels, `share` of those shown replaced by another class, each by any with equal chance; and how many."""
+    n_classes = int(labels.max()) + 1
+    wrong = rng.permutation(shown)[: round(share * len(shown))]
+    given = labels.copy()
+    given[wrong] = (given[wrong] + rng.integers(1, n_classes, len(wrong))) % n_classes
+    return given, len(wrong)
 
 
 def _spend(budget: int, n_train: int, n_validation: int, validation_fraction: float | None) -> tuple[int, int]:

@@ -153,8 +153,10 @@ def resolve(request: Request) -> RunPlan:
 
 def trials(plan: RunPlan, subtomograms: Subtomograms, fingerprint: str) -> list[Trial]:
     """Every trial of the plan; raises BenchError where a box or a label fraction cannot be used."""
-    subtomograms.check_trainable()
-    Backbone(subtomograms.box, len(subtomograms.class_names))
+    conditions = plan.dataset.conditions()
+    known = conditions.of_classes(subtomograms)
+    known.check_trainable()
+    Backbone(known.box, len(known.class_names))
     planned = []
     for name in plan.methods:
         changed = plan.settings.get(name, {})
@@ -182,9 +184,10 @@ def trials(plan: RunPlan, subtomograms: Subtomograms, fingerprint: str) -> list[
                     seed=seed,
                     budget=plan.budget,
                     code=code,
-                    data_title=subtomograms.title,
+                    data_title=subtomograms.title + conditions.described(),
                     method_title=method.title,
                     variant=_variant(name, method, changed),
+                    conditions=tuple(conditions.changed().items()),
                 )
                 split_of(trial, subtomograms)
                 planned.append(trial)

@@ -16,14 +16,17 @@ from bench.base.cache import Cache
 from bench.base.files import digest
 from bench.base.machine import keep_freed_memory
 from bench.base.seeds import derive, seed_globally
+from bench.data.conditions import Conditions
 from bench.data.split import Split, make_split
 from bench.data.subtomograms import Subtomograms
 from bench.learning.checkpoint import Checkpoints
 from bench.learning.contracts import Guess, TrainingData
+from bench.learning.degrading import degraded
 from bench.learning.feed import Feed
 from bench.learning.networks import Backbone
 from bench.learning.protocol import PROTOCOLS
 from bench.learning.rehearsal import Rehearsal
+from bench.learning.spectrum import Spectrum
 from bench.learning.trainer import Trainer
 from bench.learning.views import Views
 from bench.trials.trial import Guesses, Runtime, Trial
@@ -66,6 +69,7 @@ def split_of(trial: Trial, subtomograms: Subtomograms) -> Split:
         PROTOCOLS[trial.protocol].validation_fraction,
         subtomograms.tomogram_ids,
         subtomograms.class_names,
+        Conditions.of(dict(trial.conditions)),
     )
 
 
@@ -104,8 +108,9 @@ def prepare(
     Each part has a feed whose rows are that part alone, so that no index leads from one to another.
     Raises ValueError where there is nothing to learn from.
     """
-    subtomograms, checkpoints = Subtomograms.open(data_folder), checkpoints or Checkpoints()
-    split = split_of(trial, subtomograms)
+    conditions, checkpoints = Conditions.of(dict(trial.conditions)), checkpoints or Checkpoints()
+    read = Subtomograms.open(data_folder)
+    split, subtomograms = split_of(trial, read), conditions.of_classes(read)
     device = torch.device(runtime.device)
     seed_globally(derive(trial.seed, "global"))
     everything = Feed(subtomograms.volumes, device=device)
@@ -114,7 +119,7 @@ def prepare(
         return everything.only(torch.from_numpy(indices)).apart()
 
     def labels(indices: IntArray, shown: IntArray) -> Tensor:
-        known = np.where(np.isin(indices, shown), subtomograms.labels[indices], UNLABELLED)
+        known = np.where(np.isin(indices, shown), split.given[indices], UNLABELLED)
         return torch.from_numpy(known).to(device)
 
     mean, std = part(split.train).moments()
@@ -147,5 +152,9 @@ def prepare(
     def test_views(some: Tensor) -> Iterable[Tensor]:
         return [some] if views is None else views.of_test(some, trial.test_views)
 
-    test = part(split.test).normalised(mean, std)
+    test = part(split.test)
+    if conditions.test_noise or conditions.test_tilt_in_degrees is not None:
+        spectrum = Spectrum.of(volumes, subtomograms.tilt_range_in_degrees)
+        test = degraded(test, spectrum, conditions.test_noise, conditions.test_tilt_in_degrees, trial.seed)
+    test = test.normalised(mean, std)
     return Prepared(data, trainer, subtomograms, split, test, mean, std, test_views)

@@ -53,12 +53,18 @@ def described(settings: Mapping[str, Any] | tuple[tuple[str, Any], ...]) -> str:
 
 
 def _data(record: Record) -> str:
-    return digest(record.trial.fingerprint, record.trial.test_fraction)[:8]
+    trial = record.trial
+    conditions = (trial.conditions,) if trial.conditions else ()
+    return digest(trial.fingerprint, trial.test_fraction, *conditions)[:8]
 
 
 COLUMNS = (
     Column("dataset", "name of the data set", _of_trial("dataset"), NAME),
-    Column("data_parameters", "its parameters", lambda record: described(record.trial.data_parameters)),
+    Column(
+        "data_parameters",
+        "its parameters and conditions",
+        lambda record: described((*record.trial.data_parameters, *record.trial.conditions)),
+    ),
     Column("data_title", "the same for people: name, box, SNR", _of_trial("data_title")),
     Column("protocol", "`fair` or `paper` (docs/protocols.md)", _of_trial("protocol"), NAME),
     Column("views", "of the training volumes (docs/methods.md)", _of_trial("views"), NAME),

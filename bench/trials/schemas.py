@@ -18,6 +18,7 @@ from bench.base.json_files import (
     listing,
     or_null,
     record,
+    with_optional,
 )
 from bench.data.subtomograms import GreyScale
 from bench.learning.protocol import PROTOCOLS, SELECTIONS
@@ -30,24 +31,27 @@ MOVES_NO_NUMBER = True
 STORE: Schema = {"type": "object", "properties": {"format": WHOLE, "version": TEXT}, "required": ["format", "version"]}
 
 _SETTINGS = listing({"type": "array", "prefixItems": [TEXT, True], "minItems": 2, "maxItems": 2})  # name, value
-_TRIAL = record(
-    dataset=TEXT,
-    data_parameters=_SETTINGS,
-    fingerprint=TEXT,
-    test_fraction=NUMBER,
-    protocol={"enum": [*PROTOCOLS]},
-    views={"enum": [*VIEWS]},
-    select={"enum": [*SELECTIONS]},
-    test_views=WHOLE,
-    method=TEXT,
-    settings=_SETTINGS,
-    labelled_percent=NUMBER_OR_NULL,
-    seed=WHOLE,
-    budget=record(epochs=WHOLE, batch_size=WHOLE, filters=WHOLE),
-    code=TEXT,
-    data_title=TEXT,
-    method_title=TEXT,
-    variant=TEXT,
+_TRIAL = with_optional(
+    record(
+        dataset=TEXT,
+        data_parameters=_SETTINGS,
+        fingerprint=TEXT,
+        test_fraction=NUMBER,
+        protocol={"enum": [*PROTOCOLS]},
+        views={"enum": [*VIEWS]},
+        select={"enum": [*SELECTIONS]},
+        test_views=WHOLE,
+        method=TEXT,
+        settings=_SETTINGS,
+        labelled_percent=NUMBER_OR_NULL,
+        seed=WHOLE,
+        budget=record(epochs=WHOLE, batch_size=WHOLE, filters=WHOLE),
+        code=TEXT,
+        data_title=TEXT,
+        method_title=TEXT,
+        variant=TEXT,
+    ),
+    conditions=_SETTINGS,
 )
 PLAN: Schema = {"type": "object", "propertyNames": KEY, "additionalProperties": _TRIAL}
 

@@ -49,6 +49,7 @@ class Trial:
     data_title: str
     method_title: str
     variant: str  # the method's name with the hyperparameters that differ from their defaults
+    conditions: tuple[tuple[str, Any], ...] = ()  # those that are not the default
 
     def key(self) -> str:
         """Hash of all that the numbers depend on, the protocol's rules too: the name of the trial's folder."""
@@ -66,7 +67,7 @@ class Trial:
     @staticmethod
     def from_dict(record: dict[str, Any]) -> Trial:
         """The inverse of dataclasses.asdict, also after JSON."""
-        lists = {name: _as_settings(record[name]) for name in ("settings", "data_parameters")}
+        lists = {name: _as_settings(record.get(name, [])) for name in ("settings", "data_parameters", "conditions")}
         return Trial(**{**record, **lists, "budget": Budget(**record["budget"])})
 
 
