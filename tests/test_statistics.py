@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from bench.base.arrays import Float64Array
 from bench.reporting.statistics import compare_pairs, leaderboard, overall
 from bench.reporting.statistics.blocks import Blocks
+from bench.reporting.statistics.intervals import rounding, t_interval
 from bench.reporting.statistics.overall import elsewhere, here
 from bench.reporting.statistics.pairs import bayesian_signed_rank, friedman, holm, improvement
 
@@ -17,12 +19,16 @@ from bench.reporting.statistics.pairs import bayesian_signed_rank, friedman, hol
 SCORES = np.random.default_rng(3).normal([0.6, 0.625, 0.593], 0.03, (8, 3)).round(4)
 
 
+N_TEST = 100_000
+
+
 def _blocks(scores: Float64Array, datasets: int = 1, conditions: int = 1) -> Blocks:
     """scores: (block, method, seed), the blocks of a condition and of a data set one after the other."""
     n = len(scores)
     condition = np.repeat(np.arange(datasets * conditions), n // (datasets * conditions))
     methods, names = (tuple(f"{what}{i:02d}" for i in range(k)) for what, k in (("m", scores.shape[1]), ("b", n)))
-    return Blocks(scores, np.full(n, 0.125), methods, names, condition // conditions, condition, np.full(n, 5.0))
+    percents, n_test = np.full(n, 5.0), np.full(n, N_TEST)
+    return Blocks(scores, np.full(n, 0.125), methods, names, condition // conditions, condition, percents, n_test)
 
 
 @pytest.fixture
@@ -79,6 +85,23 @@ def test_equal_methods_are_told_apart_once_in_20(
     assert better <= 200 * 0.05 + 6
     assert alarms <= 200 * 0.05 + 6  # two standard deviations
     assert np.mean(outside) == pytest.approx(0.05, abs=0.03)
+
+
+@pytest.mark.usefixtures("fewer_draws")
+def test_equal_counts_of_few_test_volumes_tell_no_difference(rng: np.random.Generator) -> None:
+    """Equal methods, two seeds, scores counted on 30 volumes: some differences are the same for both seeds."""
+    wrong, same, n = [], 0, 30
+    for _ in range(400):
+        scores = rng.binomial(n, 0.5, (1, 2, 2)) / n
+        difference = scores[0, 0] - scores[0, 1]
+        same += difference[0] == difference[1]
+        found = here(replace(_blocks(scores), n_test=np.array([n])))
+        _, low, high = found.ranks
+        wrong.append([not found.tied.all(), found.above(0)[1], (low == high).any()])
+        shown = t_interval(difference, np.sqrt(2) * rounding(n))
+        assert shown.high - shown.low >= 2 * 12.7 / np.sqrt(6) / n / np.sqrt(2)
+    assert same > 10
+    assert np.mean(wrong, axis=0) == pytest.approx(0.03, abs=0.03)
 
 
 @pytest.mark.usefixtures("fewer_draws")

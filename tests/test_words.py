@@ -72,7 +72,7 @@ def _blocks(scores: np.ndarray) -> Blocks:
     n, k = scores.shape[:2]
     names = tuple(f"m{i}" for i in range(k)), tuple(f"b{i}" for i in range(n))
     zeros = np.zeros(n, dtype=int)
-    return Blocks(scores, np.full(n, 0.1), *names, zeros, zeros, np.full(n, 5.0))
+    return Blocks(scores, np.full(n, 0.1), *names, zeros, zeros, np.full(n, 5.0), np.full(n, 100_000))
 
 
 def test_a_bar_joins_only_methods_that_are_not_apart(rng: np.random.Generator) -> None:

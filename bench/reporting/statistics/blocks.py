@@ -31,6 +31,7 @@ class Blocks:
     datasets: IntArray  # (block,): number of the data set
     conditions: IntArray  # (block,): number of the condition
     percents: Float64Array  # (block,): labelled
+    n_test: IntArray  # (block,): volumes that an accuracy is counted on
 
     @property
     def corrected(self) -> Float64Array:
@@ -54,6 +55,7 @@ class Blocks:
             datasets=self.datasets[blocks],
             conditions=self.conditions[blocks],
             percents=self.percents[blocks],
+            n_test=self.n_test[blocks],
         )
 
     def complete(self) -> Blocks:
@@ -92,4 +94,5 @@ def _blocks(rows: pd.DataFrame) -> Blocks:
     conditions = np.unique(["\0".join(str(key[c]) for c in _CONDITION) for key in keys], return_inverse=True)[1]
     chance = 1 / by_block["n_classes"].first().to_numpy(dtype=float)
     percents = by_block["labelled_percent"].first().to_numpy(dtype=float)
-    return Blocks(scores, chance, tuple(methods), tuple(names), datasets, conditions, percents)
+    n_test = by_block["n_test"].min().to_numpy(dtype=np.int64)
+    return Blocks(scores, chance, tuple(methods), tuple(names), datasets, conditions, percents, n_test)

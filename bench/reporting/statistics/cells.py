@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bench.learning.protocol import PROTOCOLS
-from bench.reporting.statistics.intervals import bootstrap_interval, t_interval
+from bench.reporting.statistics.intervals import bootstrap_interval, rounding, t_interval
 from bench.trials.rows import CELL, COMPARISON, SCORES
 
 ROUNDING = 1e-9  # relative; means of accuracies that differ by less are equal: one test volume of a million moves more
@@ -32,7 +32,7 @@ def cells(rows: pd.DataFrame) -> pd.DataFrame:
     lines = []
     for cell, group in rows.groupby(CELL, sort=False, dropna=False):
         done = group[group["status"] == "done"]
-        accuracy = t_interval(done["accuracy"].dropna().to_numpy(dtype=float))
+        accuracy = t_interval(done["accuracy"].dropna().to_numpy(dtype=float), rounding(done["n_test"].min()))
         mse = t_interval(done["mse"].dropna().to_numpy(dtype=float))
         line = dict(zip(CELL, cell))
         line |= {name: group[name].iloc[0] for name in ("method", "method_title")}
@@ -69,11 +69,12 @@ def paired_differences(rows: pd.DataFrame) -> pd.DataFrame:
     lines = []
     for cell, group in done.groupby([*COMPARISON, "labelled_percent"], sort=False):
         wide = group.pivot_table(index=["seed", "split"], columns="variant", values="accuracy", sort=False)
+        counted = math.sqrt(2) * rounding(group["n_test"].min())
         for i, a in enumerate(wide.columns):
             for b in wide.columns[i + 1 :]:
                 pairs = (wide[a] - wide[b]).dropna().to_numpy(dtype=float)
                 kind = "bootstrap" if len(pairs) >= 6 else "t"
-                interval = bootstrap_interval(pairs) if kind == "bootstrap" else t_interval(pairs)
+                interval = bootstrap_interval(pairs) if kind == "bootstrap" else t_interval(pairs, counted)
                 line = dict(zip([*COMPARISON, "labelled_percent"], cell)) | {"method": a, "minus": b}
                 lines.append(
                     line

@@ -7,7 +7,7 @@ Agarwal et al. 2021 (doi:10.48550/arXiv.2108.13264) for the interquartile mean a
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -18,7 +18,7 @@ from scipy import stats
 from bench.base.arrays import BoolArray, Float64Array, IntArray
 from bench.base.seeds import numpy_generator
 from bench.reporting.statistics.blocks import Blocks
-from bench.reporting.statistics.intervals import CONFIDENCE, student
+from bench.reporting.statistics.intervals import CONFIDENCE, rounding, student
 
 DRAWS = 4000
 TIE = 0.01  # of accuracy: a smaller difference on a block is no win
@@ -32,6 +32,7 @@ class Overall:
     means: Float64Array  # (method,), chance-corrected
     moved: Float64Array  # (draw, method): a draw minus the means
     freedom: int  # of Student's t: how many deviations the draws rest on; 0: nothing can be told
+    rounding: float = 0.0  # standard deviation of what counting takes from a difference of two means
 
     def behind(self, method: int) -> tuple[Float64Array, Float64Array, Float64Array]:
         """How far each method is behind one of them: (difference, low, high), each (method,), 95 %, pair by pair."""
@@ -40,7 +41,7 @@ class Overall:
             unknown = np.full_like(difference, np.nan)
             return difference, unknown, unknown
         low, high = np.quantile(self._long[:, [method]] - self._long, _ENDS, axis=0)
-        return difference, difference + low, difference + high
+        return difference, difference + np.minimum(low, -self._least), difference + np.maximum(high, self._least)
 
     @property
     def tied(self) -> BoolArray:
@@ -52,7 +53,7 @@ class Overall:
         if not self.freedom:
             return np.ones(len(self.means), dtype=bool)
         largest = np.quantile(self.moved.max(axis=1) - self.moved.min(axis=1), CONFIDENCE)
-        return np.asarray(self.means.max() - self.means <= largest * self._few + 1e-12)
+        return np.asarray(self.means.max() - self.means <= max(largest * self._few, self._least) + 1e-12)
 
     def above(self, method: int) -> BoolArray:
         """(method,): whether it is above one of them by more than chance, all methods considered at once.
@@ -64,7 +65,7 @@ class Overall:
             return np.zeros(len(self.means), dtype=bool)
         advantage = self.moved - self.moved[:, [method]]
         largest = np.quantile(advantage.max(axis=1), CONFIDENCE)
-        return np.asarray(self.means - self.means[method] > largest * self._few + 1e-12)
+        return np.asarray(self.means - self.means[method] > max(largest * self._few, self._least) + 1e-12)
 
     @property
     def ranks(self) -> tuple[IntArray, IntArray, IntArray]:
@@ -73,8 +74,14 @@ class Overall:
         if not self.freedom:
             return rank, np.ones_like(rank), np.full_like(rank, len(rank))
         drawn = stats.rankdata(-(self.means + self._long).round(12), axis=1, method="min")
-        ends = np.quantile(drawn, _ENDS, axis=0, method="closest_observation").astype(np.int64)
-        return rank, ends[0], ends[1]
+        low, high = np.quantile(drawn, _ENDS, axis=0, method="closest_observation").astype(np.int64)
+        above = self.means[:, None] - self.means > self._least + 1e-12  # (method, other)
+        return rank, np.minimum(low, 1 + above.sum(axis=0)), np.maximum(high, len(rank) - above.sum(axis=1))
+
+    @property
+    def _least(self) -> float:
+        """Half of the narrowest interval of a difference."""
+        return student(self.freedom) * self.rounding
 
     @property
     def _few(self) -> float:
@@ -106,7 +113,9 @@ def here(blocks: Blocks) -> Overall:
     seeds = np.isfinite(blocks.scores[:, 0]).sum(axis=1)
     fewest = [int(seeds[blocks.conditions == condition].min()) for condition in np.unique(blocks.conditions)]
     freedom = sum(n - 1 for n in fewest) if min(fewest) > 1 else 0
-    return _drawn(blocks, np.ones((DRAWS, len(blocks.names))), min(fewest), freedom)
+    found = _drawn(blocks, np.ones((DRAWS, len(blocks.names))), min(fewest), freedom)
+    counted = np.array([rounding(n) for n in blocks.n_test]) / (1 - blocks.chance)
+    return replace(found, rounding=float(np.sqrt((2 * counted**2 / seeds).sum()) / len(counted)))
 
 
 def elsewhere(blocks: Blocks) -> Overall:
