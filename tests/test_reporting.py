@@ -14,7 +14,7 @@ import pytest
 import bench.reporting
 from bench import registry
 from bench.learning.tally import ValidationPoint
-from bench.reporting import figures, paper
+from bench.reporting import figures, paper, response
 from bench.reporting.tables import accuracy_table, all_tables, reconstruction_table
 from bench.trials.rows import as_rows
 from bench.trials.trial import Counts, Record, Result, Scores, Status, Trial
@@ -128,4 +128,48 @@ def test_a_new_stage_starts_a_new_line(record: Make) -> None:
     drawn = [[tuple(xy) for xy in line.get_xydata().tolist()] for line in axes.lines if len(line.get_xydata())]
     assert sorted(drawn) == sorted(2 * [[(4, 0.9), (8, 0.8)], [(12, 2.0), (16, 1.9)]])
     assert axes.get_title() == "Antelope"
+    plt.close(figure)
+
+
+def _scored(record: Make, method: str, seed: int, accuracy: float, **changes: object) -> Record:
+    made = record(method, method, 5.0)
+    trial = replace(made.trial, seed=seed, **changes)  # type: ignore[arg-type]
+    counts = replace(made.result.counts, split=f"split{seed}")  # type: ignore[type-var]
+    result = replace(made.result, counts=counts, scores=Scores(accuracy=accuracy))
+    return Record(trial.key(), trial, result)
+
+
+def test_a_series_is_what_differs_by_one_condition_alone(record: Make) -> None:
+    """Three noises, the lowest also with wrong labels, and another box: two series and no third."""
+    rows = as_rows(
+        [
+            _scored(record, "antelope", 0, 0.5, data_parameters=(("box", box), ("snr", snr)), conditions=wrong)
+            for box, snr, wrong in [
+                (8, 0.1, ()),
+                (8, 0.5, ()),
+                (8, 1.0, ()),
+                (8, 0.1, (("wrong_labels", 0.2),)),
+                (16, 0.2, ()),
+            ]
+        ]
+    )
+    found = {one.condition: sorted(one.rows["at"]) for one in response.series(rows)}
+    assert found == {"snr": [0.1, 0.5, 1.0], "wrong_labels": [0.0, 0.2]}
+
+
+def test_the_gain_is_over_the_baseline_and_bold_where_its_interval_leaves_out_0(record: Make) -> None:
+    base = {0.1: [0.50, 0.54, 0.52], 0.5: [0.70, 0.74, 0.72]}
+    gains = {0.1: [0.100, 0.101, 0.099], 0.5: [-0.10, 0.10, -0.03]}
+    records = []
+    for snr, values in base.items():
+        for seed, accuracy in enumerate(values):
+            of = {"data_parameters": (("snr", snr),), "fingerprint": str(snr)}
+            records.append(_scored(record, paper.BASELINE, seed, accuracy, **of))
+            for name in ("antelope", "zebra"):  # one stands before the baseline in the alphabet, one after it
+                records.append(_scored(record, name, seed, accuracy + gains[snr][seed], **of))
+    (found,) = response.series(as_rows(records))
+    figure = response.gain(found, {name: name for name in ("antelope", "zebra", paper.BASELINE)})
+    assert figure is not None
+    for panel in figure.axes[:2]:
+        assert {(text.get_text(), text.get_weight()) for text in panel.texts} == {("+10.0", "bold"), ("−1.0", "normal")}
     plt.close(figure)

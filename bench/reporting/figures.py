@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 
 from bench.base.arrays import FloatArray
 from bench.learning.views import VIEWS
-from bench.reporting import paper
+from bench.reporting import paper, response
 from bench.reporting.statistics import cells
 from bench.reporting.tables import comparison_title, printed_names, slug
 from bench.trials.rows import COMPARISON
@@ -43,6 +43,10 @@ def write_all(rows: pd.DataFrame, folder: Path, store: Store | None) -> list[tup
         comparison = group.iloc[0].to_dict() | {"views": " and ".join(_views(group))}
         title = comparison_title(tuple(comparison[name] for name in COMPARISON))
         drawn.append(("accuracy", "Accuracy", title, _accuracy(group, names, title)))
+    for found in response.series(done):
+        title = f"{found.condition} {found.others}"
+        drawn.append(("response", f"Accuracy by {found.condition}", title, response.curve(found, names)))
+        drawn.append(("gain", f"What methods add, by {found.condition}", title, response.gain(found, names)))
     if store is not None:
         drawn += _of_trials(store, done, names)
     pictures = []

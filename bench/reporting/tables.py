@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.base.files import write_atomically
+from bench.base.files import digest, write_atomically
 from bench.base.spreadsheet import as_csv
 from bench.learning.protocol import PROTOCOLS, SELECTIONS
 from bench.reporting import paper
@@ -17,6 +17,7 @@ from bench.reporting.statistics import cells, precision
 from bench.trials.rows import COMPARISON, DATA, SIZES
 from bench.trials.trial import Status
 
+_LONGEST = 160  # characters of a title in a file's name; file systems allow 255 bytes
 PAPER_SETS = ("paper's real set", "paper's simulated set")
 _LATEX = str.maketrans({"±": r"$\pm$", "³": r"$^3$", "–": "--", "·": r"$\cdot$", "×": r"$\times$", "≥": r"$\geq$"})
 
@@ -72,8 +73,9 @@ def printed_names(rows: pd.DataFrame) -> dict[str, str]:
 
 
 def slug(title: str) -> str:
-    """A title as a part of a file's name: "phantoms-16-snr-0.5"."""
-    return re.sub(r"[^a-z0-9.]+", "-", title.lower().replace("³", "")).strip("-")
+    """A title as a part of a file's name: "phantoms-16-snr-0.5"; a long one ends in a hash of the rest."""
+    name = re.sub(r"[^a-z0-9.]+", "-", title.lower().replace("³", "")).strip("-")
+    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 9]}-{digest(title)[:8]}"
 
 
 def all_tables(rows: pd.DataFrame) -> list[Table]:
