@@ -161,6 +161,19 @@ def test_a_study_of_one_block_is_the_run_of_it(bench: Call, tmp_path: Path) -> N
     code, said, _ = bench("study", "run", path, "--backend", "serial", "--out", out)
     assert code == 0
     assert f"{len(ours)} finished before, 0 to run" in said
+    code, said, _ = bench("study", "status", path, "--out", out)
+    assert code == 0
+    assert f"{len(ours)} of {len(ours)} done: phantoms (box=8" in said
+    assert said.endswith("All done.\n")
+    code, said, _ = bench("study", "report", path, "--out", out)
+    assert code == 0
+    assert str(out / "report.html") in said
+    path.write_text(text.replace("[20, 40]", "[20, 40, 60]"), encoding="utf-8")
+    more = len(ours) * 3 // 2
+    assert f"{len(ours)} of {more} done" in bench("study", "status", path, "--out", out)[1]
+    (next((out / "trials").glob("*")) / "result.json").unlink()
+    assert f"{len(ours) - 1} of {more} done" in bench("study", "status", path, "--out", out)[1]
+    assert bench("study", "status", path, "--out", tmp_path / "nowhere")[0] == 2
     path.write_text(text.replace("Try", "Another"), encoding="utf-8")
     code, _, err = bench("study", "run", path, "--backend", "serial", "--out", out)
     assert code == 2

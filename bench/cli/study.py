@@ -89,6 +89,37 @@ def run(file: Path, out: Path | None, data: Path | None, yes: bool, **how: Any) 
     sys.exit(0 if complete else 1)
 
 
+@study.command()
+@FILE
+@OUT
+@DATA
+def status(file: Path, out: Path | None, data: Path | None) -> None:
+    """Show how far each data set and condition of FILE is."""
+    from bench.commands.study import status
+    from bench.trials.study import Study
+
+    read, folder = Study.read(file), _out(file, out)
+    text, complete = status(read.requests({"out": str(folder)}, data))
+    click.echo(f"{read.title}\n{text}")
+    click.echo("All done." if complete else f"To go on, give bench study run the options of before: {file}")
+
+
+@study.command()
+@FILE
+@OUT
+def report(file: Path, out: Path | None) -> None:
+    """Write the tables and figures of what is done of FILE, also while it runs."""
+    from bench.commands.report import report
+    from bench.trials.study import Study
+
+    Study.read(file)
+    rows, folder = report([_out(file, out)], None)
+    from bench.reporting import page
+
+    click.echo(page.summary(rows))
+    click.echo(f"\nOpen {folder / 'report.html'}")
+
+
 @study.command(name="from")
 @click.argument("runs", type=PATH)
 @click.option("--out", type=PATH, required=True, metavar="FILE", help="A new TOML file.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from bench.trials.plan import Request, RunPlan, resolve
 from bench.trials.rows import described
 from bench.trials.store import Store
 from bench.trials.study import MANY, Study, count
+from bench.trials.trial import Status
 
 _TITLED: Schema = {"type": "object", "properties": {"title": TEXT}, "required": ["title"]}
 LOCK = "study.lock.json"
@@ -36,6 +38,21 @@ def planned(study: Study, requests: Sequence[Request]) -> tuple[list[RunPlan], s
         lines.append(f"  {count(plan):6,} trials: {plan.dataset_name} ({options}): {plan.summary()}")
     lines.append(f"{sum(count(plan) for plan in plans):,} trials in all.")
     return plans, "\n".join([*lines, *_decidable(plans)])
+
+
+def status(requests: Sequence[Request]) -> tuple[str, bool]:
+    """How far each block of a study is, for a person; and whether all of it is done."""
+    store = Store(Path(requests[0].out))
+    records, lines, complete = store.records(), [], True
+    for plan in [resolve(request) for request in requests]:
+        ended = Counter(r.status for r in records if r.status != Status.MISSING and plan.holds(r.trial))
+        total, options = count(plan), described(plan.dataset.parameters() | plan.dataset.conditions().changed())
+        others = "".join(f", {n} {what}" for what, n in sorted(ended.items()) if what != Status.DONE)
+        lines.append(f"  {ended[Status.DONE]:6,} of {total:,} done{others}: {plan.dataset_name} ({options})")
+        complete &= ended[Status.DONE] == total
+    if store.busy():
+        lines.append("A run is at work there.")
+    return "\n".join(lines), complete
 
 
 def seconds(requests: Sequence[Request], console: Console) -> float:

@@ -101,6 +101,24 @@ class RunPlan:
         text = f"{len(self.methods)} methods, {percents} % labelled, {self.seeds} seeds, views {views}"
         return f"{text} (protocol {protocols}; profile {self.profile})"
 
+    def holds(self, trial: Trial) -> bool:
+        """Whether a trial is one of these, as far as can be told without the volumes."""
+        if trial.method not in self.methods or trial.protocol not in self.views:
+            return False
+        method = registry.method(trial.method, self.settings.get(trial.method, {}))
+        return (
+            (trial.dataset, trial.data_parameters) == (self.dataset_name, tuple(self.dataset.parameters().items()))
+            and trial.conditions == tuple(self.dataset.conditions().changed().items())
+            and (trial.test_fraction, trial.budget) == (self.test_fraction, self.budget)
+            and trial.views in self.views[trial.protocol]
+            and trial.select in self.selects[trial.protocol]
+            and trial.test_views == self.test_views
+            and trial.settings == tuple(sorted(asdict(method).items()))
+            and trial.labelled_percent in (self.percents if method.needs_labels else (None,))
+            and trial.seed < self.seeds
+            and trial.code == training_code(trial.method)
+        )
+
 
 def resolve(request: Request) -> RunPlan:
     """Resolve every name and number of a request; raises BenchError for the first that cannot be."""

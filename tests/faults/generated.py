@@ -39,8 +39,8 @@ class Good:
     @property
     def cases(self) -> int:
         """How many cases are made of it, of about 1,000: fewer where the command takes its time."""
-        slow = ("run", "report", "study run", "data extract", "data simulate", "data simulate-tomogram")
-        return 8 if self.command in slow else 58
+        slow = ("run", "report", "study run", "study report", "data extract", "data simulate", "data simulate-tomogram")
+        return 8 if self.command in slow else 56
 
 
 TRAINED = {"epochs": "1", "seeds": "1", "fractions": "50", "backend": "serial", "methods": "supervised", "out": "out"}
@@ -69,7 +69,8 @@ GOOD = {
     ),
     "run-phantoms": Good(
         "run",
-        TRAINED | {"methods": "m2", "settings": ["phantoms.box=8", "phantoms.per_class=6"]},
+        TRAINED
+        | {"methods": "m2", "settings": ["phantoms.box=8", "phantoms.per_class=6", "phantoms.wrong_labels=0.2"]},
     ),
     "run-resume": Good("run", {"resume": True, "backend": "serial", "out": Path("runs")}, written="out"),
     "list": Good("list", {"what": "methods", "parameters": True}),
@@ -79,6 +80,8 @@ GOOD = {
     "report-several": Good("report", {"runs": [Path("runs"), Path("rows.csv")], "out": OUT}),
     "study-plan": Good("study plan", {"file": Path("study.toml")}),
     "study-run": Good("study run", {"file": Path("study.toml"), "backend": "serial", "out": OUT}),
+    "study-status": Good("study status", {"file": Path("study.toml"), "out": Path("runs")}, written="runs"),
+    "study-report": Good("study report", {"file": Path("study.toml"), "out": Path("runs")}, written="runs"),
     "study-from": Good("study from", {"runs": Path("runs"), "out": "study.toml"}),
     "gate": Good("gate", {"new": Path("runs"), "baseline": Path("rows.csv"), "junit": "gate.xml"}),
     "extract": Good(
