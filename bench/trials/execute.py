@@ -125,15 +125,12 @@ def costs_of(trials: Sequence[Trial], data_folder: Path, backend: Backend, conso
 
     data_folder: of their volumes; the backend is entered already.
     """
-    console.say("Timing a few steps of each method …")
-    measured: dict[tuple[str, str, str], Estimate | None] = {}
     paid: set[tuple[str, str, str, int]] = set()
+    with console.working("Timing a few steps of each method …"):
+        measured = _measured(trials, data_folder, backend, console)
     costs = {}
-    for trial in sorted(trials, key=lambda t: -math.inf if t.labelled_percent is None else -t.labelled_percent):
-        kind = (trial.protocol, trial.views, trial.variant)
-        if kind not in measured:
-            measured[kind] = _rehearsed(trial, data_folder, backend, console)
-        estimate = measured[kind]
+    for trial in _most_labels_first(trials):
+        estimate = measured[_kind(trial)]
         if estimate is None:
             costs[trial.key()] = Cost(OVERHEAD_IN_SECONDS, None)
             continue
@@ -146,6 +143,25 @@ def costs_of(trials: Sequence[Trial], data_folder: Path, backend: Backend, conso
         with_shared = estimate.own + sum(estimate.shared.values()) + OVERHEAD_IN_SECONDS
         costs[trial.key()] = Cost(seconds + OVERHEAD_IN_SECONDS, with_shared)
     return costs
+
+
+def _measured(
+    trials: Sequence[Trial], data_folder: Path, backend: Backend, console: Console
+) -> dict[tuple[str, str, str], Estimate | None]:
+    found: dict[tuple[str, str, str], Estimate | None] = {}
+    for trial in _most_labels_first(trials):
+        if _kind(trial) not in found:
+            found[_kind(trial)] = _rehearsed(trial, data_folder, backend, console)
+    return found
+
+
+def _kind(trial: Trial) -> tuple[str, str, str]:
+    """What trials of about the same cost share."""
+    return trial.protocol, trial.views, trial.variant
+
+
+def _most_labels_first(trials: Sequence[Trial]) -> list[Trial]:
+    return sorted(trials, key=lambda t: -math.inf if t.labelled_percent is None else -t.labelled_percent)
 
 
 def _rehearsed(trial: Trial, data_folder: Path, backend: Backend, console: Console) -> Estimate | None:
