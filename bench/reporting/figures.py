@@ -102,7 +102,7 @@ def _accuracy(rows: pd.DataFrame, names: dict[str, str], title: str) -> Figure |
     seeds = f" of {most if few == most else f'{few} to {most}'} seeds, with its 95 % t interval" if most > 1 else ""
     figure.supxlabel(f"accuracy on the test set in %: mean{seeds}", fontsize=9)
     figure.suptitle(title, fontsize=9)
-    figure.legend(*panels[0][0].get_legend_handles_labels(), fontsize=8, loc="outside right upper")
+    figure.legend(*panels[0][0].get_legend_handles_labels(), fontsize=8, loc="outside right center")
     return figure
 
 

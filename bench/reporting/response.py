@@ -87,7 +87,7 @@ def curve(found: Series, names: dict[str, str]) -> Figure | None:
     panels[0][0].set_ylabel("accuracy on the test set in %", fontsize=9)
     figure.supxlabel(found.condition, fontsize=9)
     figure.suptitle(found.others, fontsize=9)
-    figure.legend(*panels[0][0].get_legend_handles_labels(), fontsize=8, loc="outside right upper")
+    figure.legend(*panels[0][0].get_legend_handles_labels(), fontsize=8, loc="outside right center")
     return figure
 
 
