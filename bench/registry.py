@@ -118,8 +118,12 @@ def dataset(name: str, settings: Mapping[str, Any] | None = None, said: Said | N
 
 
 def parameters(group: str, name: str) -> list[Parameter]:
-    """What --set can change of a method or data set, in the order of its declaration."""
-    return _parameters(method(name) if group == METHODS else dataset(name))
+    """What --set can change of a method or data set, in the order of its declaration; what all sets have comes last."""
+    if group == METHODS:
+        return _parameters(method(name))
+    from bench.data.dataset import OF_TRIALS
+
+    return sorted(_parameters(dataset(name)), key=lambda parameter: parameter.name in OF_TRIALS)
 
 
 def _parameters(made: Any) -> list[Parameter]:
