@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from bench.base.arrays import Float64Array
 from bench.data.conditions import AS_IT_IS
 from bench.reporting import paper
 from bench.reporting.statistics import cells, paired_differences
@@ -96,43 +97,25 @@ def gain(found: Series, names: dict[str, str]) -> Figure | None:
 
     Bold where the 95 % interval of the paired difference leaves out 0.
     """
-    lines = []
-    for at, group in found.rows.groupby("at"):
-        table = paired_differences(group)
-        for sign, one, other in ((1, "method", "minus"), (-1, "minus", "method")):
-            some = table[table[other] == paper.BASELINE] if len(table) else table
-            for _, pair in some.iterrows():
-                sure = bool(pair["low"] > 0 or pair["high"] < 0)
-                lines.append((pair[one], at, pair["labelled_percent"], 100 * sign * pair["difference"], sure))
-    if not lines:
+    table = _gains(found.rows)
+    if table.empty:
         return None
-    table = pd.DataFrame(lines, columns=["variant", "at", "percent", "gain", "sure"])
     variants = [v for v in _ordered(found.rows) if v in set(table["variant"])]
     values, percents = sorted(table["at"].unique()), sorted(table["percent"].unique())
     columns = min(4, len(variants))
     shape = (-(-len(variants) // columns), columns)
     size = ((0.62 * len(percents) + 0.7) * columns + 1.4, (0.34 * len(values) + 0.7) * shape[0] + 0.9)
     figure, grid = plt.subplots(*shape, figsize=size, squeeze=False, sharey=True, layout="constrained")
-    most = max(1.0, float(table["gain"].abs().max()))
+    most = max(1.0, float(table["points"].abs().max()))
     for axes, variant in zip(grid.flat, variants):
         own = table[table["variant"] == variant]
-        shown = np.full((len(values), len(percents)), np.nan)
-        for _, line in own.iterrows():
-            i, j = values.index(line["at"]), percents.index(line["percent"])
-            shown[i, j] = line["gain"]
-            weight = "bold" if line["sure"] else "normal"
-            dark = "white" if abs(line["gain"]) > 0.6 * most else "black"
-            axes.text(
-                j,
-                i,
-                f"{line['gain']:+.1f}".replace("-", "−"),
-                ha="center",
-                va="center",
-                fontsize=7,
-                weight=weight,
-                color=dark,
-            )
-        image = axes.imshow(shown, cmap="RdBu", vmin=-most, vmax=most, aspect="auto")
+        points, sure = (_grid(own, name, values, percents) for name in ("points", "sure"))
+        image = axes.imshow(points, cmap="RdBu", vmin=-most, vmax=most, aspect="auto")
+        for i, j in np.argwhere(np.isfinite(points)):
+            text = f"{points[i, j]:+.1f}".replace("-", "−")
+            style = {"weight": "bold" if sure[i, j] else "normal"}
+            style["color"] = "white" if abs(points[i, j]) > 0.6 * most else "black"
+            axes.text(j, i, text, ha="center", va="center", fontsize=7, **style)
         axes.set_title(names[variant], fontsize=8)
         axes.set_xticks(range(len(percents)), [f"{p:g} %" for p in percents], fontsize=7)
         axes.set_yticks(range(len(values)), [f"{v:g}" for v in values], fontsize=7)
@@ -145,6 +128,24 @@ def gain(found: Series, names: dict[str, str]) -> Figure | None:
     figure.supylabel(found.condition, fontsize=9)
     figure.suptitle(f"{found.others}\nby labelled part; bold: the 95 % interval leaves out 0", fontsize=8)
     return figure
+
+
+def _gains(rows: pd.DataFrame) -> pd.DataFrame:
+    """Method, value, label fraction → points above the baseline, and whether the interval leaves out 0."""
+    lines = []
+    for at, group in rows.groupby("at"):
+        for pair in paired_differences(group).to_dict("records"):
+            sure = pair["low"] > 0 or pair["high"] < 0
+            for sign, one, other in ((1, "method", "minus"), (-1, "minus", "method")):
+                if pair[other] == paper.BASELINE:
+                    lines.append((pair[one], at, pair["labelled_percent"], 100 * sign * pair["difference"], sure))
+    return pd.DataFrame(lines, columns=["variant", "at", "percent", "points", "sure"])
+
+
+def _grid(table: pd.DataFrame, name: str, values: list[float], percents: list[float]) -> Float64Array:
+    """(value, label fraction), NaN where there is none."""
+    wide = table.astype({name: float}).pivot_table(index="at", columns="percent", values=name)
+    return wide.reindex(index=values, columns=percents).to_numpy(dtype=float)
 
 
 def _by_value(found: Series) -> pd.DataFrame:
