@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,13 +23,16 @@ def digest(*parts: object) -> str:
 
 @contextmanager
 def written_aside(path: Path) -> Iterator[Path]:
-    """The name under which to write a file that readers of `path` see whole or not at all."""
+    """The name under which to write a file or folder that readers of `path` see whole or not at all."""
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         yield aside
         aside.replace(path)
     except BaseException:
-        aside.unlink(missing_ok=True)
+        if aside.is_dir():
+            shutil.rmtree(aside)
+        else:
+            aside.unlink(missing_ok=True)
         raise
 
 

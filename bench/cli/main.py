@@ -21,6 +21,7 @@ from bench.cli.data import data
 from bench.cli.options import PATH
 from bench.cli.predict import predict
 from bench.cli.study import study
+from bench.cli.submit import submit
 
 OK, FAILED, BAD_INPUT, INTERRUPTED, UNREAD = 0, 1, 2, 130, 141  # the last two as shells count
 _DISK = {
@@ -209,6 +210,7 @@ def status(out: Path) -> None:
 bench.add_command(data)
 bench.add_command(predict)
 bench.add_command(study)
+bench.add_command(submit)
 
 
 @bench.command(name="list")

@@ -137,5 +137,21 @@ def from_(runs: Path, out: Path, title: str | None) -> None:
     click.echo(f"Look at {out}. Next: bench study plan {out}")
 
 
+@study.command()
+@click.argument("runs", nargs=-1, required=True, type=PATH)
+@click.option("--out", type=PATH, required=True, metavar="DIR", help="A new results folder.")
+def merge(runs: tuple[Path, ...], out: Path) -> None:
+    """Put the trials of several results folders into one, those of other machines and groups too.
+
+    Unlike data or code under one name is refused. A folder with a submission.toml counts as contributed.
+    """
+    from bench.commands.study import merge
+    from bench.reporting import page
+
+    rows, said = merge(runs, out)
+    click.echo(page.summary(rows))
+    click.echo(f"\n{said}\nOpen {out / 'report.html'}")
+
+
 def _out(file: Path, out: Path | None) -> Path:
     return Path(file.stem) if out is None else out

@@ -9,14 +9,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from scipy import stats
 
 from bench.base.console import Console
 from bench.base.errors import BenchError
-from bench.base.files import write_atomically
+from bench.base.files import check_new, write_atomically, written_aside
 from bench.base.json_files import TEXT, Schema, read_json
 from bench.base.version import VERSION
 from bench.commands import run as running
+from bench.commands import submit as submitting
+from bench.commands.report import report
+from bench.trials import merging
 from bench.trials.execute import Pending, costs_of
 from bench.trials.plan import Request, RunPlan, resolve
 from bench.trials.rows import described
@@ -24,7 +28,7 @@ from bench.trials.store import Store
 from bench.trials.study import MANY, Study, count
 from bench.trials.trial import Status
 
-_TITLED: Schema = {"type": "object", "properties": {"title": TEXT}, "required": ["title"]}
+_TITLED: Schema = {"type": "object", "properties": {"title": TEXT, "trials": {"type": "object"}}, "required": ["title"]}
 LOCK = "study.lock.json"
 SPREAD = 2.5  # points; standard deviation over seeds of the difference of two methods, as in results/methods
 
@@ -126,6 +130,35 @@ def run(study: Study, requests: Sequence[Request], console: Console, many: bool)
         return running.run(requests, console)
     finally:  # also of a run that was stopped: the folder is this study's
         write_atomically(lock, json.dumps(_lock(study, store), indent=1) + "\n")
+
+
+def merge(runs: Sequence[Path], out: Path) -> tuple[pd.DataFrame, str]:
+    """Put the trials of results folders into `out`, a new one, with its report; returns rows, and a word on them.
+
+    Raises BenchError as `merging.merge` does, and where the folders are of several studies.
+    """
+    if len(runs) < 2:
+        raise BenchError("one folder is nothing to merge; name two or more")
+    check_new(out)
+    stores = [Store(run) for run in runs]
+    locks = [read_json(run / LOCK, _TITLED, "delete it; trials are kept") for run in runs if (run / LOCK).is_file()]
+    if len(titles := sorted({lock["title"] for lock in locks})) > 1:
+        raise BenchError(f"the folders are of {len(titles)} studies ({', '.join(titles)}); merge those of one")
+    contributed = [(run / submitting.NAME).is_file() for run in runs]
+    for run, by_others in zip(runs, contributed):
+        if by_others:
+            submitting.read(run)
+    with written_aside(out) as aside:
+        store = Store.create(aside)
+        found = merging.merge(stores, contributed, store)
+        if locks:
+            trials = {key: value for lock in reversed(locks) for key, value in lock["trials"].items()}
+            write_atomically(store.folder / LOCK, json.dumps(locks[0] | {"trials": trials}, indent=1) + "\n")
+    rows, _ = report([out], None)
+    said = f"{found.trials} trials, {found.done} done"
+    if found.furthest_in_points is not None:
+        said += f"; {found.twice} were run twice, at most {found.furthest_in_points:.1f} points of accuracy apart"
+    return rows, f"{said}."
 
 
 def _lock(study: Study, store: Store) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pandas as pd
 from bench.base.errors import BenchError
 from bench.base.files import digest
 from bench.trials.kinds import Number, Text
-from bench.trials.trial import Record, Status
+from bench.trials.trial import CONTRIBUTED, OURS, RERUN, Record, Status
 
 LINE = Text()
 NAME = Text(required=True)
@@ -29,6 +29,7 @@ class Column:
     meaning: str
     of: Callable[[Record], Any]
     kind: Text | Number = LINE
+    default: str | None = None  # of rows that were written before there was such a column
 
 
 def _of_trial(name: str) -> Callable[[Record], Any]:
@@ -186,6 +187,13 @@ COLUMNS = (
         COUNT,
     ),
     Column("recall", "per class, in the order of the classes", lambda record: _joined(record.result.recall)),
+    Column(
+        "origin",
+        "`ours`, `contributed` by others (docs/studies.md), or `re-run`: contributed, and run again by us",
+        lambda record: record.origin,
+        Text(among=(OURS, CONTRIBUTED, RERUN)),
+        OURS,
+    ),
     Column("device", "`cpu` or `cuda`", lambda record: record.device),
     Column("trial", "its folder below `trials/`", lambda record: record.key),
 )

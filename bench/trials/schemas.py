@@ -23,7 +23,7 @@ from bench.base.json_files import (
 from bench.data.subtomograms import GreyScale
 from bench.learning.protocol import PROTOCOLS, SELECTIONS
 from bench.learning.views import VIEWS
-from bench.trials.trial import Costs, Scores, Status
+from bench.trials.trial import CONTRIBUTED, OURS, RERUN, Costs, Scores, Status
 
 MOVES_NO_NUMBER = True
 
@@ -102,27 +102,30 @@ _FITTED = record(
     validation_labels=WHOLE,
     temperature=NUMBER,
 )
-RESULT = record(
-    key=KEY,
-    trial=_TRIAL,
-    result=record(
-        status={"enum": [str(status) for status in Status]},
-        error=TEXT,
-        counts=or_null(_COUNTS),
-        scores=record(**{f.name: NUMBER_OR_NULL for f in fields(Scores)}),
-        costs=record(**{f.name: NUMBER_OR_NULL for f in fields(Costs)}),
-        recall=listing(NUMBER),
-        confusion=listing({"type": "array"}),  # `Record.from_json` reads its numbers, and those of the history
-        history=listing({"type": "array"}),
-        class_names=listing(TEXT),
-        fitted=or_null(_FITTED),
-        guesses=or_null(record(used=NUMBER, accuracy=NUMBER_OR_NULL)),
-        scored_by=TEXT,
+RESULT = with_optional(
+    record(
+        key=KEY,
+        trial=_TRIAL,
+        result=record(
+            status={"enum": [str(status) for status in Status]},
+            error=TEXT,
+            counts=or_null(_COUNTS),
+            scores=record(**{f.name: NUMBER_OR_NULL for f in fields(Scores)}),
+            costs=record(**{f.name: NUMBER_OR_NULL for f in fields(Costs)}),
+            recall=listing(NUMBER),
+            confusion=listing({"type": "array"}),  # `Record.from_json` reads its numbers, and those of the history
+            history=listing({"type": "array"}),
+            class_names=listing(TEXT),
+            fitted=or_null(_FITTED),
+            guesses=or_null(record(used=NUMBER, accuracy=NUMBER_OR_NULL)),
+            scored_by=TEXT,
+        ),
+        files=_TEXTS,
+        device=TEXT_OR_NULL,
+        host=TEXT_OR_NULL,
+        finished=TEXT_OR_NULL,
+        versions=_TEXTS,
+        checksum=KEY,
     ),
-    files=_TEXTS,
-    device=TEXT_OR_NULL,
-    host=TEXT_OR_NULL,
-    finished=TEXT_OR_NULL,
-    versions=_TEXTS,
-    checksum=KEY,
+    origin={"enum": [OURS, CONTRIBUTED, RERUN]},
 )

@@ -38,6 +38,7 @@ def score(result: Result, network: nn.Module, prepared: Prepared) -> None:
         joined = torch.cat(logits)
         found = classification(labels, joined.softmax(1).numpy())
         result.recall, result.confusion = found.recall, found.confusion
+        result.answers = joined.log_softmax(1).clamp(torch.finfo(torch.float16).min).half().numpy()
         calibrated = (joined / result.fitted.temperature).softmax(1).numpy()
         scores = Scores(
             accuracy=found.accuracy,

@@ -41,7 +41,8 @@ def read_rows(path: Path) -> pd.DataFrame:
     for number, line in lines:
         if len(line) != len(names):
             raise BenchError(f"{path}: row {number} has {len(line)} cells instead of {len(names)}; {mend}")
-    rows = [dict(zip(names, map(plain, line))) for _, line in lines[1:]]
+    defaults = {column.name: column.default for column in COLUMNS if column.default is not None}
+    rows = [defaults | dict(zip(names, map(plain, line))) for _, line in lines[1:]]
     return validate(rows, [f"{path}: row {number}" for number, _ in lines[1:]], mend)
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
@@ -27,12 +28,13 @@ from bench.base.json_files import read_json
 from bench.base.version import VERSION
 from bench.trials.rows import as_rows, printable
 from bench.trials.schemas import PLAN, REQUESTS, RESULT, STORE
-from bench.trials.trial import Record, Result, Status, Trial
+from bench.trials.trial import HalfArray, Record, Result, Status, Trial
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 FORMAT = 4
+BESIDE = ("weights.safetensors", "answers.npy", "reconstructions.npy", "traceback.txt")  # a trial's record
 _BEGUN = "begun"
 
 
@@ -88,10 +90,8 @@ class Store:
         does one whose hyperparameters differ because a default was changed: it would be the same row.
         """
         last = {trial.key(): trial for trial in trials}
-        renewed = {_row_of(trial) for trial in trials}
-        kept = {
-            key: trial for key, trial in self.planned().items() if key not in last and _row_of(trial) not in renewed
-        }
+        renewed = {trial.row() for trial in trials}
+        kept = {key: trial for key, trial in self.planned().items() if key not in last and trial.row() not in renewed}
         planned = {key: asdict(trial) for key, trial in (kept | last).items()}
         write_atomically(self.folder / "plan.json", json.dumps(planned, indent=1))
 
@@ -179,14 +179,15 @@ class Store:
         files = {}
         if result.weights is not None:
             files["weights.safetensors"] = save({k: v.contiguous() for k, v in result.weights.items()})
-        if result.reconstructions is not None:
-            np.save(buffer := io.BytesIO(), result.reconstructions)
-            files["reconstructions.npy"] = buffer.getvalue()
+        for name, array in (("answers", result.answers), ("reconstructions", result.reconstructions)):
+            if array is not None:
+                np.save(buffer := io.BytesIO(), array)
+                files[f"{name}.npy"] = buffer.getvalue()
         if result.traceback:
             files["traceback.txt"] = result.traceback.encode(errors="replace")
         for name, content in files.items():
             write_atomically(folder / name, content)
-        for name in {"weights.safetensors", "reconstructions.npy", "traceback.txt"} - {*files}:
+        for name in set(BESIDE) - {*files}:
             (folder / name).unlink(missing_ok=True)
         costs = replace(result.costs, attempts=self.attempts(key))
         record = Record(
@@ -203,10 +204,23 @@ class Store:
                 **{name: version(name) for name in ("torch", "numpy", "ray")},
             },
         )
-        content = json.loads(json.dumps(record.to_json()))
-        write_atomically(folder / "result.json", json.dumps(content | {"checksum": digest(content)}, indent=1))
+        self._write(record)
         if result.status == Status.DONE:
             shutil.rmtree(self.checkpoints(trial), ignore_errors=True)
+
+    def _write(self, record: Record) -> None:
+        content = json.loads(json.dumps(record.to_json()))
+        path = self.home(record.key) / "result.json"
+        write_atomically(path, json.dumps(content | {"checksum": digest(content)}, indent=1))
+
+    def take(self, other: Store, record: Record, origin: str) -> None:
+        """Copy a trial of another folder: its record, as of this origin, and what lies beside it and is whole."""
+        folder = self.home(record.key)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in BESIDE:
+            if (content := other._kept(record.key, name)) is not None:
+                write_atomically(folder / name, content)
+        self._write(replace(record, origin=origin))
 
     def weights(self, key: str) -> dict[str, Tensor]:
         """The network that a trial's validation chose; raises BenchError where it kept none, or another."""
@@ -226,8 +240,18 @@ class Store:
 
     def reconstructions(self, key: str) -> FloatArray | None:
         """(classes, 2, d, h, w): one test volume a class and its reconstruction; None where there are none."""
-        content = self._kept(key, "reconstructions.npy")
-        return None if content is None else np.load(io.BytesIO(content))
+        return self._array(key, "reconstructions.npy")
+
+    def answers(self, key: str) -> HalfArray | None:
+        """(n_test, classes): ln P(class) of each test volume; None where there are none or not what the trial wrote."""
+        return self._array(key, "answers.npy")
+
+    def _array(self, key: str, name: str) -> npt.NDArray[Any] | None:
+        content = self._kept(key, name)
+        try:
+            return None if content is None else np.load(io.BytesIO(content), allow_pickle=False)
+        except (ValueError, EOFError, MemoryError):  # a checksum that somebody made fit
+            return None
 
     def _kept(self, key: str, name: str) -> bytes | None:
         path, record = self.home(key) / name, self.read(key)
@@ -256,11 +280,6 @@ class Store:
         except OSError:  # a folder that nobody may write to
             return False
         return False
-
-
-def _row_of(trial: Trial) -> str:
-    """Names the row of a trial, whatever code and defaults its method has today."""
-    return digest(trial.identity(but=("code", "settings")), trial.variant)
 
 
 def _now() -> str:

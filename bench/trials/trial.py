@@ -7,6 +7,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from bench.base.arrays import FloatArray
 from bench.base.files import digest
 from bench.data.subtomograms import GreyScale
@@ -15,6 +18,8 @@ from bench.learning.protocol import PROTOCOLS, Budget
 from bench.learning.tally import ValidationPoint
 
 MOVES_NO_NUMBER = True
+HalfArray = npt.NDArray[np.float16]
+OURS, CONTRIBUTED, RERUN = "ours", "contributed", "re-run"  # the last: contributed, and run again by us
 FOR_PEOPLE = ("data_title", "method_title", "variant")  # derived, so no part of a trial's identity
 
 
@@ -58,6 +63,10 @@ class Trial:
     def identity(self, but: tuple[str, ...] = ()) -> dict[str, Any]:
         """The fields that make it this trial and no other, without those named in `but`."""
         return {name: value for name, value in asdict(self).items() if name not in (*FOR_PEOPLE, *but)}
+
+    def row(self) -> str:
+        """Names the row of the trial, whatever code and defaults its method has today."""
+        return digest(self.identity(but=("code", "settings")), self.variant)
 
     def label(self) -> str:
         """For progress lines and errors: "fair autoencoding 5 % seed 0"."""
@@ -164,11 +173,12 @@ class Result:
     fitted: Fitted | None = None
     guesses: Guesses | None = None  # None for a method without pseudo-labels
     scored_by: str = ""  # hash of the code that scored it
+    answers: HalfArray | None = None  # (n_test, classes): ln P(class) of each test volume, in the split's order
     reconstructions: FloatArray | None = None  # (classes, 2, d, h, w): original, rebuilt; in training-part units
     weights: Weights | None = None  # of the network that validation chose
 
 
-IN_FILES = ("traceback", "reconstructions", "weights")  # parts of a Result that lie beside its record
+IN_FILES = ("traceback", "answers", "reconstructions", "weights")  # parts of a Result that lie beside its record
 
 
 @dataclass(frozen=True)
@@ -183,6 +193,7 @@ class Record:
     host: str | None = None
     finished: str | None = None  # UTC
     versions: dict[str, str] = field(default_factory=dict)
+    origin: str = OURS
 
     @property
     def status(self) -> Status:
@@ -193,6 +204,8 @@ class Record:
         """What `from_json` reads; without the parts that lie in files of their own."""
         result = {f.name: _plain(getattr(self.result, f.name)) for f in fields(self.result) if f.name not in IN_FILES}
         about = {"device": self.device, "host": self.host, "finished": self.finished, "versions": self.versions}
+        if self.origin != OURS:
+            about["origin"] = self.origin
         return {"key": self.key, "trial": asdict(self.trial), "result": result, "files": self.files, **about}
 
     @staticmethod
@@ -215,6 +228,7 @@ class Record:
             }
         )
         about = {name: record[name] for name in ("files", "device", "host", "finished", "versions")}
+        about["origin"] = record.get("origin", OURS)
         return Record(record["key"], Trial.from_dict(record["trial"]), result, **about)
 
 

@@ -39,8 +39,9 @@ class Good:
     @property
     def cases(self) -> int:
         """How many cases are made of it, of about 1,000: fewer where the command takes its time."""
-        slow = ("run", "report", "study run", "study report", "data extract", "data simulate", "data simulate-tomogram")
-        return 8 if self.command in slow else 56
+        slow = {"run", "report", "study run", "study report", "study merge", "submit check", "data extract"}
+        slow |= {"data simulate", "data simulate-tomogram"}
+        return 8 if self.command in slow else 44
 
 
 TRAINED = {"epochs": "1", "seeds": "1", "fractions": "50", "backend": "serial", "methods": "supervised", "out": "out"}
@@ -83,6 +84,9 @@ GOOD = {
     "study-status": Good("study status", {"file": Path("study.toml"), "out": Path("runs")}, written="runs"),
     "study-report": Good("study report", {"file": Path("study.toml"), "out": Path("runs")}, written="runs"),
     "study-from": Good("study from", {"runs": Path("runs"), "out": "study.toml"}),
+    "study-merge": Good("study merge", {"runs": [Path("runs"), Path("submitted")], "out": OUT}),
+    "submit-form": Good("submit form", {"folder": Path("runs")}, written="folder"),
+    "submit-check": Good("submit check", {"folder": Path("submitted"), "data": Path("boxes")}),
     "gate": Good("gate", {"new": Path("runs"), "baseline": Path("rows.csv"), "junit": "gate.xml"}),
     "extract": Good(
         "data extract",

@@ -36,6 +36,15 @@ snr = [0.5]
 [[method]]
 name = "rim"
 """
+SUBMISSION = """
+who = "A group"
+contact = "a@b.org"
+method_source = "as in subtomobench"
+revision = "1"
+hardware = "two cores"
+command = "bench run"
+not_tuned_on_the_test_set = true
+"""
 STAR = """
 data_optics
 

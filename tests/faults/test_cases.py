@@ -67,6 +67,8 @@ def _material(folder: Path) -> Path:
         done = call(words.split(), folder)
         assert done.code == 0, done.err
     shutil.copy(folder / "runs/rows.csv", folder)
+    shutil.copytree(folder / "runs", folder / "submitted")
+    (folder / "submitted/submission.toml").write_text(material.SUBMISSION)
     return folder
 
 

@@ -36,6 +36,7 @@ def cells(rows: pd.DataFrame) -> pd.DataFrame:
         mse = t_interval(done["mse"].dropna().to_numpy(dtype=float))
         line = dict(zip(CELL, cell))
         line |= {name: group[name].iloc[0] for name in ("method", "method_title")}
+        line["origin"] = ", ".join(sorted({*done["origin"]}))
         line |= {"seeds": len(done), "seeds_planned": len(group), "unequal": bool(unequal(done).any())}
         line |= {"accuracy": accuracy.mean, "accuracy_low": accuracy.low, "accuracy_high": accuracy.high}
         line |= {"mse": mse.mean, "mse_low": mse.low, "mse_high": mse.high}
