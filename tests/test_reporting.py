@@ -14,10 +14,10 @@ import pytest
 import bench.reporting
 from bench import registry
 from bench.learning.tally import ValidationPoint
-from bench.reporting import figures, paper, response
+from bench.reporting import figures, overview, paper, response
 from bench.reporting.tables import accuracy_table, all_tables, reconstruction_table
 from bench.trials.rows import as_rows
-from bench.trials.trial import Counts, Record, Result, Scores, Status, Trial
+from bench.trials.trial import Costs, Counts, Record, Result, Scores, Status, Trial
 
 SOURCES = [p for p in Path(bench.reporting.__file__).parent.glob("*.py") if p.name != "paper.py"]
 NAMES = ["zebra", "rim", "autoencoder", "autoencoding", "m2", "supervised", "antelope"]
@@ -172,4 +172,25 @@ def test_the_gain_is_over_the_baseline_and_bold_where_its_interval_leaves_out_0(
     assert figure is not None
     for panel in figure.axes[:2]:
         assert {(text.get_text(), text.get_weight()) for text in panel.texts} == {("+10.0", "bold"), ("−1.0", "normal")}
+    plt.close(figure)
+
+
+def test_cost_is_drawn_where_two_methods_may_be_compared(record: Make) -> None:
+    records = []
+    for method, percent, seconds, accuracy in [
+        ("antelope", 5.0, 10.0, 0.4),
+        ("zebra", 5.0, 100.0, 0.5),
+        ("zebra", 20.0, 100.0, 0.7),
+    ]:
+        made = record(method, method, percent)
+        result = replace(made.result, scores=Scores(accuracy=accuracy), costs=Costs(training_seconds=seconds))
+        records.append(replace(made, result=result))
+    names = {"antelope": "Antelope", "zebra": "Zebra"}
+    figure = overview.cost(as_rows(records), names, "title")
+    assert figure is not None
+    (axes,) = figure.axes  # one method alone, at 20 %, is no comparison
+    points = [tuple(bars.lines[0].get_xydata()[0]) for bars in axes.containers]
+    assert points == [pytest.approx((10, 40)), pytest.approx((100, 50))]
+    assert [text.get_text() for text in figure.legends[0].texts] == ["Antelope", "Zebra"]
+    assert overview.cost(as_rows(records[:1]), names, "title") is None
     plt.close(figure)

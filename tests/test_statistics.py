@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bench.base.arrays import Float64Array
-from bench.reporting.statistics import compare_pairs, leaderboard, overall
+from bench.reporting.statistics import compare_pairs, leaderboard, overall, profiles
 from bench.reporting.statistics.blocks import Blocks
 from bench.reporting.statistics.intervals import rounding, t_interval
 from bench.reporting.statistics.overall import elsewhere, here
@@ -177,3 +177,36 @@ def test_too_few_blocks_for_a_test_of_ranks(rng: np.random.Generator) -> None:
     table = compare_pairs(_blocks(rng.normal(0.6, 0.05, (5, 3, 3))))
     assert table[["wilcoxon", "holm"]].isna().all(axis=None)
     assert table[["p_worse", "p_same", "p_better"]].sum(axis=1).to_numpy() == pytest.approx(1)
+
+
+def test_the_area_below_a_profile_is_the_mean_score(rng: np.random.Generator) -> None:
+    """∫ P(score > τ) dτ = E[score] for scores from 0 to 1."""
+    at = np.linspace(0, 1, 401)
+    blocks = _blocks(rng.uniform(0.2, 0.95, (6, 3, 5)), conditions=2)
+    share, low, high = profiles(blocks, at)
+    assert share[:, :-1].sum(axis=1) / 400 == pytest.approx(blocks.corrected.mean(axis=(0, 2)), abs=5e-3)
+    assert (np.diff(share, axis=1) <= 0).all()
+    assert (low <= share + 1e-9).all()
+    assert (share <= high + 1e-9).all()
+    plain = [np.mean([score > 0.5 for score in blocks.corrected[:, k].ravel()]) for k in range(3)]
+    assert share[:, 200] == pytest.approx(plain)
+
+
+def test_a_profile_of_one_seed_has_no_band_and_one_of_equal_seeds_no_width() -> None:
+    at = np.linspace(0, 1, 11)
+    scores = np.random.default_rng(0).uniform(0.2, 0.9, (6, 2, 1))
+    assert np.isnan(profiles(_blocks(scores), at)[1]).all()
+    share, low, high = profiles(_blocks(np.repeat(scores, 4, axis=2)), at)
+    assert low == pytest.approx(share)
+    assert high == pytest.approx(share)
+
+
+def test_the_band_of_a_profile_holds_what_many_seeds_would_give(
+    rng: np.random.Generator, fewer_draws: Iterator[None]
+) -> None:
+    at, true = np.array([0.55]), []
+    for _ in range(100):
+        scores = 1 / 8 + 7 / 8 * np.clip(rng.normal(0.55, 0.05, (6, 1, 4)), 0, 1)
+        _, low, high = profiles(_blocks(scores, conditions=6), at)
+        true.append(bool(low[0, 0] <= 0.5 <= high[0, 0]))
+    assert np.mean(true) >= 0.93

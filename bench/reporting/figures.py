@@ -19,8 +19,8 @@ from matplotlib.figure import Figure
 
 from bench.base.arrays import FloatArray
 from bench.learning.views import VIEWS
-from bench.reporting import paper, response
-from bench.reporting.statistics import cells
+from bench.reporting import overview, paper, response
+from bench.reporting.statistics import LEAST_BLOCKS, blocks_of, cells
 from bench.reporting.tables import comparison_title, printed_names, slug
 from bench.trials.rows import COMPARISON
 from bench.trials.store import Store
@@ -43,6 +43,16 @@ def write_all(rows: pd.DataFrame, folder: Path, store: Store | None) -> list[tup
         comparison = group.iloc[0].to_dict() | {"views": " and ".join(_views(group))}
         title = comparison_title(tuple(comparison[name] for name in COMPARISON))
         drawn.append(("accuracy", "Accuracy", title, _accuracy(group, names, title)))
+    for terms, group in done.groupby(COMPARISON, sort=False):
+        title = comparison_title(terms)
+        drawn.append(("cost", "Accuracy against training time", title, overview.cost(group, names, title)))
+    styles = overview.marks(list(zip(done["method"], done["variant"])))
+    for rules, blocks in blocks_of(done).items():
+        some = blocks.complete()
+        if len(some.methods) > 1 and len(some.names) >= LEAST_BLOCKS:
+            title = f"over blocks: {', '.join(rules[:2])}"
+            picture = overview.profile(some, styles, names, f"Performance profiles {title}")
+            drawn.append(("profile", "Performance profiles", " ".join(rules), picture))
     for found in response.series(done):
         title = f"{found.condition} {found.others}"
         drawn.append(("response", f"Accuracy by {found.condition}", title, response.curve(found, names)))

@@ -5,6 +5,7 @@ from bench.reporting.statistics.cells import cells, paired_differences
 from bench.reporting.statistics.intervals import bootstrap_interval, precision, t_interval
 from bench.reporting.statistics.overall import Overall, elsewhere, here, leaderboard
 from bench.reporting.statistics.pairs import LEAST_BLOCKS, compare_pairs, friedman
+from bench.reporting.statistics.profiles import profiles
 
 __all__ = [
     "LEAST_BLOCKS",
@@ -20,5 +21,6 @@ __all__ = [
     "leaderboard",
     "paired_differences",
     "precision",
+    "profiles",
     "t_interval",
 ]

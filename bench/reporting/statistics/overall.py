@@ -22,7 +22,7 @@ from bench.reporting.statistics.intervals import CONFIDENCE, rounding, student
 
 DRAWS = 4000
 TIE = 0.01  # of accuracy: a smaller difference on a block is no win
-_ENDS = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
+ENDS = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Overall:
         if not self.freedom:
             unknown = np.full_like(difference, np.nan)
             return difference, unknown, unknown
-        low, high = np.quantile(self._long[:, [method]] - self._long, _ENDS, axis=0)
+        low, high = np.quantile(self._long[:, [method]] - self._long, ENDS, axis=0)
         return difference, difference + np.minimum(low, -self._least), difference + np.maximum(high, self._least)
 
     @property
@@ -74,7 +74,7 @@ class Overall:
         if not self.freedom:
             return rank, np.ones_like(rank), np.full_like(rank, len(rank))
         drawn = stats.rankdata(-(self.means + self._long).round(12), axis=1, method="min")
-        low, high = np.quantile(drawn, _ENDS, axis=0, method="closest_observation").astype(np.int64)
+        low, high = np.quantile(drawn, ENDS, axis=0, method="closest_observation").astype(np.int64)
         above = self.means[:, None] - self.means > self._least + 1e-12  # (method, other)
         return rank, np.minimum(low, 1 + above.sum(axis=0)), np.maximum(high, len(rank) - above.sum(axis=1))
 
@@ -98,7 +98,7 @@ class Overall:
     @property
     def _long(self) -> Float64Array:
         """The deviations, made longer by Student's t over the normal quantile."""
-        return self.moved * (student(self.freedom) / stats.norm.ppf(_ENDS[1]))
+        return self.moved * (student(self.freedom) / stats.norm.ppf(ENDS[1]))
 
 
 @cache
@@ -111,11 +111,17 @@ def _studentized_range(n: int, freedom: float) -> float:
 def here(blocks: Blocks) -> Overall:
     """What other seeds could have given on these very blocks, which are complete."""
     seeds = np.isfinite(blocks.scores[:, 0]).sum(axis=1)
-    fewest = [int(seeds[blocks.conditions == condition].min()) for condition in np.unique(blocks.conditions)]
-    freedom = sum(n - 1 for n in fewest) if min(fewest) > 1 else 0
-    found = _drawn(blocks, np.ones((DRAWS, len(blocks.names))), min(fewest), freedom)
+    fewest, freedom = fewest_seeds(blocks)
+    found = _drawn(blocks, np.ones((DRAWS, len(blocks.names))), fewest, freedom)
     counted = np.array([rounding(n) for n in blocks.n_test]) / (1 - blocks.chance)
     return replace(found, rounding=float(np.sqrt((2 * counted**2 / seeds).sum()) / len(counted)))
+
+
+def fewest_seeds(blocks: Blocks) -> tuple[int, int]:
+    """The seeds that every block has, and the deviations that a spread over seeds rests on: 0 where one has one."""
+    seeds = np.isfinite(blocks.scores[:, 0]).sum(axis=1)
+    fewest = [int(seeds[blocks.conditions == condition].min()) for condition in np.unique(blocks.conditions)]
+    return min(fewest), sum(n - 1 for n in fewest) if min(fewest) > 1 else 0
 
 
 def elsewhere(blocks: Blocks) -> Overall:
@@ -138,7 +144,7 @@ def _drawn(blocks: Blocks, weights: Float64Array, units: int, freedom: int) -> O
     means = (scores.sum(axis=2) / there.sum(axis=1, keepdims=True)).mean(axis=0)
     if not freedom:
         return Overall(means, np.zeros((1, len(means))), 0)
-    by_seed = _seeds(blocks.conditions, there) * (weights / weights.sum(axis=1, keepdims=True))[:, :, None]
+    by_seed = seed_weights(blocks.conditions, there) * (weights / weights.sum(axis=1, keepdims=True))[:, :, None]
     drawn = by_seed.reshape(DRAWS, -1) @ scores.transpose(0, 2, 1).reshape(-1, len(means))
     return Overall(means, math.sqrt(units / (units - 1)) * (drawn - means), freedom)
 
@@ -154,7 +160,7 @@ def _times(rng: np.random.Generator, groups: IntArray, units: IntArray) -> Float
     return times
 
 
-def _seeds(conditions: IntArray, there: BoolArray) -> Float64Array:
+def seed_weights(conditions: IntArray, there: BoolArray) -> Float64Array:
     """The weight of each seed, (draw, block, seed), summing to 1 over seeds.
 
     Label fractions of a condition share their splits, so that they share their draw where they have the same seeds.
