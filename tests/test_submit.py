@@ -233,6 +233,20 @@ def test_two_machines_rows_come_together(make_store: Callable[..., Store], bench
     assert {key: origin for key, (_, origin) in _rows(again).items()} == origins
 
 
+def test_trials_whose_keys_an_older_version_made_keep_them(
+    make_store: Callable[..., Store], bench: Bench, tmp_path: Path
+) -> None:
+    one, two = make_store("one", ("supervised", 0)), make_store("two", ("supervised", 1))
+    (trial,) = one.planned().values()
+    one.home(trial.key()).rename(one.home("0" * 16))
+    one.adopt({"0" * 16: trial})
+    _doctor(one, lambda record: record.update(key="0" * 16))
+    code, said, _ = bench("study", "merge", one.folder, two.folder, "--out", tmp_path / "both")
+    assert code == 0
+    assert "2 trials, 2 done" in said
+    assert _rows(tmp_path / "both") == _rows(one.folder) | _rows(two.folder)
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

@@ -60,15 +60,15 @@ def _how(command: Command) -> Command:
 @_how
 def plan(file: Path, out: Path | None, data: Path | None, timed: bool, **how: Any) -> None:
     """Show what FILE comes to: trials, blocks, and what they can decide. No trial is run."""
-    from bench.base.console import Console, duration
-    from bench.commands.study import planned, seconds
+    from bench.base.console import Console
+    from bench.commands.study import planned, time_to_go
     from bench.trials.study import Study
 
     console, read = Console(), Study.read(file)
     requests = read.requests({"out": str(_out(file, out)), **how}, data)
     console.say(planned(read, requests)[1])
     if timed:
-        console.say(f"About {duration(seconds(requests, console))} to go.")
+        console.say(f"{time_to_go(requests, console)} to go.")
 
 
 @study.command()

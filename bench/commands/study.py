@@ -21,12 +21,12 @@ from bench.commands import run as running
 from bench.commands import submit as submitting
 from bench.commands.report import report
 from bench.trials import merging
-from bench.trials.execute import Pending, costs_of
+from bench.trials.execute import Pending, about, costs_of
 from bench.trials.plan import Request, RunPlan, resolve
 from bench.trials.rows import described
 from bench.trials.store import Store
 from bench.trials.study import MANY, Study, count
-from bench.trials.trial import Status
+from bench.trials.trial import Status, Trial
 
 _TITLED: Schema = {"type": "object", "properties": {"title": TEXT, "trials": {"type": "object"}}, "required": ["title"]}
 LOCK = "study.lock.json"
@@ -59,22 +59,24 @@ def status(requests: Sequence[Request]) -> tuple[str, bool]:
     return "\n".join(lines), complete
 
 
-def seconds(requests: Sequence[Request], console: Console) -> float:
-    """What the trials that a results folder lacks will take, from a few steps of each method on the data themselves.
+def time_to_go(requests: Sequence[Request], console: Console) -> str:
+    """How long the trials that a results folder lacks will take, in words, from a few steps of each method.
 
     The data sets are made for it, and kept for the run.
     """
     total = 0.0
+    left: list[Trial] = []
     store = Store.create(Path(requests[0].out))
     with store.lock():
         for plan in [resolve(request) for request in requests]:
             folder, trials = running.trials_of(plan, store, console)
             pending = Pending.of(trials, store).trials
+            left += pending
             backend, slots = running.backend_of(plan, store)
             with backend:
                 costs = costs_of(pending, folder, backend, console) if pending else {}
             total += sum(cost.alone for cost in costs.values()) / slots
-    return total
+    return about(left, total)
 
 
 def _decidable(plans: Sequence[RunPlan]) -> list[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.base.console import Console, duration
+from bench.learning.protocol import PROTOCOLS
 from bench.trials.backends import Backend, Job
 from bench.trials.run import Estimate, scoring_code
 from bench.trials.store import Store
@@ -78,7 +79,7 @@ def execute(
     costs = costs_of(to_train, data_folder, backend, console) if to_train else {}
     costs |= {trial.key(): SCORING for trial in trials if trial.key() not in costs}
     total = sum(costs[trial.key()].alone for trial in trials)
-    console.say(f"About {duration(total / slots)} of training." if to_train else "Nothing to train.")
+    console.say(f"{about(to_train, total / slots)} of training." if to_train else "Nothing to train.")
     # The shared autoencoders first, then the long ones, for an even end.
     ordered = sorted(trials, key=lambda trial: (trial.labelled_percent is not None, -costs[trial.key()].alone))
     jobs = []
@@ -95,6 +96,12 @@ def execute(
             meter.to(done, f"{trial.label()}: {_outcome(store, trial)}")
 
         backend.run(jobs, on_done)
+
+
+def about(trials: Sequence[Trial], seconds: float) -> str:
+    """An estimate in words: where a protocol may stop early, it is the most that these trials take."""
+    early = any(PROTOCOLS[trial.protocol].patience is not None for trial in trials)
+    return f"{'At most' if early else 'About'} {duration(seconds)}"
 
 
 def _outcome(store: Store, trial: Trial) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.base.errors import BenchError
+from bench.base.files import digest
 from bench.trials.store import Store
 from bench.trials.trial import CONTRIBUTED, OURS, RERUN, Record, Status, Trial
 
@@ -40,7 +41,7 @@ def merge(stores: Sequence[Store], contributed: Sequence[bool], out: Store) -> M
     together: dict[str, Trial] = {}
     for plan in plans:
         together = plan | together
-    out.plan([*together.values()])
+    out.adopt(together)
     for store in stores:
         for options in store.requests():
             out.remember(options)
@@ -82,10 +83,10 @@ def _check_like(one: tuple[Store, Mapping[str, Trial]], two: tuple[Store, Mappin
                 f"{one[0].folder} and {two[0].folder}: {data[2]} are not the same volumes (fingerprints "
                 f"{_some(volumes[0][data])} and {_some(volumes[1][data])}); leave one out"
             )
-    keys = [_by(lambda t: t.row(), lambda t: t.key(), plan) for _, plan in (one, two)]
+    keys = [_by(lambda t: t.row(), lambda t: digest(t.identity()), plan) for _, plan in (one, two)]
     for row in keys[0].keys() & keys[1].keys():
         if not keys[0][row] & keys[1][row]:
-            trial = one[1][min(keys[0][row])]
+            trial = next(trial for trial in one[1].values() if trial.row() == row)
             raise BenchError(
                 f"{trial.label()}: {one[0].folder} and {two[0].folder} trained it with unlike code or defaults; run it "
                 "again in one of them"

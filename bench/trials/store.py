@@ -9,6 +9,7 @@ import platform
 import re
 import shutil
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -92,8 +93,12 @@ class Store:
         last = {trial.key(): trial for trial in trials}
         renewed = {trial.row() for trial in trials}
         kept = {key: trial for key, trial in self.planned().items() if key not in last and trial.row() not in renewed}
-        planned = {key: asdict(trial) for key, trial in (kept | last).items()}
-        write_atomically(self.folder / "plan.json", json.dumps(planned, indent=1))
+        self.adopt(kept | last)
+
+    def adopt(self, planned: Mapping[str, Trial]) -> None:
+        """Plan these trials, by their keys, and no others; an older version of bench may have made the keys."""
+        content = {key: asdict(trial) for key, trial in planned.items()}
+        write_atomically(self.folder / "plan.json", json.dumps(content, indent=1))
 
     def planned(self) -> dict[str, Trial]:
         """Key → trial, those of the last `bench run` last."""
