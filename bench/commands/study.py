@@ -30,7 +30,7 @@ from bench.trials.trial import Status, Trial
 
 _TITLED: Schema = {"type": "object", "properties": {"title": TEXT, "trials": {"type": "object"}}, "required": ["title"]}
 LOCK = "study.lock.json"
-SPREAD = 2.5  # points; standard deviation over seeds of the difference of two methods, as in results/methods
+SPREAD = 2.5  # points; standard deviation over seeds of a difference, as in results/studies/which-method
 
 
 def planned(study: Study, requests: Sequence[Request]) -> tuple[list[RunPlan], str]:
