@@ -50,11 +50,8 @@ def entries(group: str) -> dict[str, Entry]:
     Raises BenchError where two have one name.
     """
     found: list[Entry] = []
-    for package_path in importlib.import_module(group).__path__:
-        for module in pkgutil.iter_modules([package_path]):
-            if not module.name.startswith("_"):
-                summary = _summary(Path(package_path) / f"{module.name}.py")
-                found.append(Entry(module.name, summary, BUILT_IN, f"{group}.{module.name}"))
+    for name, path in _ours(group).items():
+        found.append(Entry(name, _summary(path), BUILT_IN, f"{group}.{name}"))
     for point in entry_points(group=group):
         package = f"{point.dist.name} {point.dist.version}" if point.dist else point.module
         found.append(Entry(point.name, f"from the package {package}", package, point.value))
@@ -67,6 +64,21 @@ def entries(group: str) -> dict[str, Entry]:
             )
         known[entry.name] = entry
     return known
+
+
+def built_in(group: str) -> list[str]:
+    """The names of this project's own entries, sorted, whatever else is installed."""
+    return sorted(_ours(group))
+
+
+def _ours(group: str) -> dict[str, Path]:
+    """Name → file."""
+    return {
+        module.name: Path(package_path) / f"{module.name}.py"
+        for package_path in importlib.import_module(group).__path__
+        for module in pkgutil.iter_modules([package_path])
+        if not module.name.startswith("_")
+    }
 
 
 def names(group: str, wanted: str) -> list[str]:
@@ -87,12 +99,6 @@ def names(group: str, wanted: str) -> list[str]:
     if not chosen:
         raise BenchError(f"no {_plural(group)} named; known: {', '.join(known)}")
     return list(dict.fromkeys(chosen))
-
-
-def is_built_in(group: str, name: str) -> bool:
-    """Whether an entry is this project's own code."""
-    entry = entries(group).get(name)
-    return entry is not None and entry.origin == BUILT_IN
 
 
 def method(name: str, settings: Mapping[str, Any] | None = None) -> Method:

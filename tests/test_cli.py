@@ -305,7 +305,7 @@ def test_a_run_leaves_rows_leaderboard_tables_and_pictures(finished: Path) -> No
         for end in ("csv", "md", "tex"):
             assert (finished / "tables" / f"{name}.{end}").stat().st_size > 100
     kinds = {picture.name.split("-")[0] for picture in (finished / "figures").glob("*.png")}
-    assert kinds == {"accuracy", "confusion", "learning", "reconstruction"}
+    assert kinds == {"accuracy", "confusion", "cost", "learning", "reconstruction"}
     page = (finished / "report.html").read_text()
     assert "Table 2" in page
     assert "one seed cannot tell the methods apart" in page

@@ -242,7 +242,7 @@ def list_(what: str, names: str, parameters: bool) -> None:
         raise BenchError(f"--parameters: {what} have none; leave it out, or list methods or datasets")
     for name in chosen:
         click.echo(f"{name}: {summaries[name]}")
-        if names or registry.is_built_in(group, name):
+        if names or name in registry.built_in(group):
             known = registry.parameters(group, name)
             _columns([(f"  {name}.{p.name}", str(p.default), str(p.range), p.help) for p in known])
     click.echo("Change one: bench run --set NAME.PARAMETER=VALUE")
@@ -268,7 +268,7 @@ def report(runs: tuple[Path, ...], out: Path | None) -> None:
     from bench.commands.report import report
 
     rows, folder = report(runs, out)
-    from bench.reporting import page
+    from bench import page
 
     click.echo(page.summary(rows))
     click.echo(f"\nOpen {folder / 'report.html'}")

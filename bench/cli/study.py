@@ -114,7 +114,7 @@ def report(file: Path, out: Path | None) -> None:
 
     Study.read(file)
     rows, folder = report([_out(file, out)], None)
-    from bench.reporting import page
+    from bench import page
 
     click.echo(page.summary(rows))
     click.echo(f"\nOpen {folder / 'report.html'}")
@@ -145,8 +145,8 @@ def merge(runs: tuple[Path, ...], out: Path) -> None:
 
     Unlike data or code under one name is refused. A folder with a submission.toml counts as contributed.
     """
+    from bench import page
     from bench.commands.study import merge
-    from bench.reporting import page
 
     rows, said = merge(runs, out)
     click.echo(page.summary(rows))

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from bench import page
 from bench.base.errors import BenchError
-from bench.reporting import page
 from bench.trials.spreadsheet import read_together
 from bench.trials.store import Store
 

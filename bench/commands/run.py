@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from bench import page
 from bench.base.cache import Cache
 from bench.base.console import Console, duration
 from bench.base.errors import BenchError
 from bench.base.machine import usable_cpus
 from bench.base.stopping import Stopped
 from bench.data.subtomograms import Subtomograms
-from bench.reporting import page
 from bench.trials import plan as planning
 from bench.trials.backends import Backend, Ray, Serial
 from bench.trials.execute import Pending, execute, slots_of

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,25 @@ from bench.reporting.tables import printed_names
 _NAMED = 6  # methods of a list, and those of which each has its own interval
 
 
+class Verdict(NamedTuple):
+    """What a comparison says."""
+
+    where: str  # the name of a block, or of several
+    protocol: str
+    views: str
+    text: str
+
+    def sentence(self) -> str:
+        """All of it."""
+        return f"{self.where} ({self.protocol}, {self.views}): {self.text}"
+
+
 def sentences(rows: pd.DataFrame) -> list[str]:
+    """The verdicts of a comparison as sentences."""
+    return [verdict.sentence() for verdict in verdicts(rows)]
+
+
+def verdicts(rows: pd.DataFrame) -> list[Verdict]:
     """What the comparison on each set of rules says: on each block, then at each label fraction over its blocks.
 
     Nothing is said of fewer than two methods.
@@ -31,7 +50,8 @@ def sentences(rows: pd.DataFrame) -> list[str]:
         for where, which in parts:
             some = blocks.chosen(which, np.arange(len(blocks.methods))).complete()
             if len(some.methods) > 1 and some.names:
-                said.append(f"{where} ({protocol}, {views}): {_verdict(some, [names[m] for m in some.methods])}")
+                text = _verdict(some, [names[m] for m in some.methods])
+                said.append(Verdict(where, protocol, views, text))
     return said
 
 

@@ -87,7 +87,7 @@ def choose(
             continue
         if trial.fingerprint != last[0].fingerprint:
             continue
-        if method is None and not registry.is_built_in(registry.METHODS, trial.method):
+        if method is None and trial.method not in registry.built_in(registry.METHODS):
             continue
         if method is None and registry.method(trial.method).is_control:
             continue

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import html
+import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from bench.base.files import write_atomically
 from bench.base.spreadsheet import as_csv
-from bench.reporting import paper
+from bench.page import content
+from bench.page.render import render
 from bench.reporting.critical_difference import diagram
 from bench.reporting.statistics import LEAST_BLOCKS, blocks_of, cells, leaderboard, paired_differences
-from bench.reporting.tables import Table, all_tables, comparison_title, printed_names, slug
-from bench.reporting.words import sentences
+from bench.reporting.tables import all_tables, printed_names, slug
+from bench.reporting.words import sentences as said_of
 from bench.trials.rows import CELL, COMPARISON, RULES
 from bench.trials.store import Store
-
-_STYLE = (
-    "body{font:15px/1.5 system-ui,sans-serif;max-width:75rem;margin:2rem auto;padding:0 1rem}"
-    "table{border-collapse:collapse;margin:1rem 0;font-variant-numeric:tabular-nums}"
-    "th,td{border-bottom:1px solid #ccc;padding:.25rem .6rem;text-align:left}img{max-width:100%}"
-    "div{overflow-x:auto}li{color:#444}"
-)
 
 
 def write(rows: pd.DataFrame, folder: Path, store: Store | None = None) -> None:
@@ -38,7 +33,6 @@ def write(rows: pd.DataFrame, folder: Path, store: Store | None = None) -> None:
     write_atomically(folder / "rows.csv", as_csv(rows))
     write_atomically(folder / "leaderboard.csv", as_csv(board, "%.6g"))
     write_atomically(folder / "differences.csv", as_csv(paired_differences(rows), "%.6g"))
-    said = sentences(rows)
     written = all_tables(rows)
     for table in written:
         table.write(folder / "tables")
@@ -46,12 +40,12 @@ def write(rows: pd.DataFrame, folder: Path, store: Store | None = None) -> None:
     overall = _overall(rows)
     if overall is not None:
         write_atomically(folder / "overall.csv", as_csv(overall, "%.6g"))
-    write_atomically(folder / "report.html", _page(rows, said, board, overall, written, pictures, folder))
+    write_atomically(folder / "report.html", html(rows, pictures))
 
 
 def summary(rows: pd.DataFrame) -> str:
     """Tables 2 and 3 for a terminal, and what they say."""
-    return "\n\n".join([*(table.text() for table in all_tables(rows)), *sentences(rows)])
+    return "\n\n".join([*(table.text() for table in all_tables(rows)), *said_of(rows)])
 
 
 def cell_board(rows: pd.DataFrame) -> pd.DataFrame:
@@ -89,39 +83,35 @@ def _ranks(rows: pd.DataFrame, folder: Path) -> list[tuple[str, Path]]:
     return pictures
 
 
-def _page(
-    rows: pd.DataFrame,
-    said: list[str],
-    board: pd.DataFrame,
-    overall: pd.DataFrame | None,
-    tables: list[Table],
-    pictures: list[tuple[str, Path]],
-    folder: Path,
-) -> str:
-    parts = [f"<!doctype html><meta charset='utf-8'><title>subtomobench</title><style>{_STYLE}</style>"]
-    parts.append("<h1>subtomobench</h1>")
+def html(rows: pd.DataFrame, pictures: Sequence[tuple[str, Path]] = ()) -> str:
+    """The page of some rows; pictures: captions and files that lie beside it."""
     counts = rows["status"].value_counts()
-    parts.append("<p>" + ", ".join(f"{n} trials {html.escape(str(status))}" for status, n in counts.items()) + "</p>")
-    parts.append("".join(f"<p>{html.escape(sentence)}</p>" for sentence in said))
-    for table in tables:
-        notes = "".join(f"<li>{html.escape(note)}</li>" for note in table.notes)
-        parts.append(f"<h2>{html.escape(table.caption)}</h2><div>{_html(table.body)}</div><ul>{notes}</ul>")
-    for caption, path in pictures:
-        source = html.escape(path.relative_to(folder).as_posix())
-        parts.append(f"<h2>{html.escape(caption)}</h2><img src='{source}' alt='{html.escape(caption)}'>")
-    for comparison, group in board.groupby(COMPARISON, sort=False):
-        shown = group.drop(columns=COMPARISON)
-        parts.append(f"<h2>Leaderboard: {html.escape(comparison_title(comparison))}</h2><div>{_html(shown)}</div>")
-    if overall is not None:
-        parts.append(f"<h2>All blocks together</h2><div>{_html(overall)}</div>")
-    failed = rows[rows["status"] != "done"]
-    if len(failed):
-        shown = failed[[*CELL, "seed", "status", "error", "trial"]]
-        parts.append(f"<h2>Trials without a score</h2><div>{_html(shown)}</div>")
-    parts.append(f"<p>Beside: Liu et al. 2019, {len(paper.ACCURACY)} methods. <code>rows.csv</code> has every trial, ")
-    parts.append("<code>differences.csv</code> the paired differences between methods.</p>")
-    return "\n".join(parts)
+    lines = content.leaderboard(cell_board(rows), rows)
+    sentences, charts = content.answers(rows)
+    overall = _overall(rows)
+    failed = rows[rows["status"] != "done"][[*CELL, "seed", "status", "error", "trial"]]
+    return render(
+        title="subtomobench",
+        state=", ".join(f"{n} trials {status}" for status, n in counts.items()),
+        sentences=sentences,
+        charts=charts,
+        filters=content.filters(lines),
+        columns=content.COLUMNS,
+        lines=lines,
+        tables=all_tables(rows),
+        overall=None if overall is None else _as_texts(overall),
+        ranks=[path.read_text(encoding="utf-8") for _, path in pictures if path.suffix == ".svg"],
+        failed=_as_texts(failed) if len(failed) else None,
+        pictures=[(caption, path.name) for caption, path in pictures],
+    )
 
 
-def _html(table: pd.DataFrame) -> str:
-    return str(table.to_html(index=False, border=0, escape=True, na_rep="–", float_format=lambda x: f"{x:.4g}"))
+def _as_texts(table: pd.DataFrame) -> list[list[str]]:
+    """The names of the columns, then the rows."""
+    return [[str(c) for c in table], *([_as_text(v) for v in row] for row in table.itertuples(index=False))]
+
+
+def _as_text(value: object) -> str:
+    if isinstance(value, float):
+        return "–" if math.isnan(value) else f"{value:.4g}"
+    return "–" if value is pd.NA or value is None else str(value)
