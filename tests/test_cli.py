@@ -356,7 +356,7 @@ def test_report_of_several_runs_has_each_trial_once(finished: Path, bench: Call,
         assert "Table 2" in said
     for name in ("rows.csv", "leaderboard.csv", "tables/table2.csv"):
         assert (out / name).read_bytes() == (finished / name).read_bytes()
-    assert {picture.name.split("-")[0] for picture in (out / "figures").glob("*.png")} == {"accuracy"}
+    assert {picture.name.split("-")[0] for picture in (out / "figures").glob("*.png")} == {"accuracy", "cost"}
 
 
 def test_report_refuses_what_it_cannot_put_together(finished: Path, bench: Call, tmp_path: Path) -> None:

@@ -254,7 +254,7 @@ class Store:
     def _array(self, key: str, name: str) -> npt.NDArray[Any] | None:
         content = self._kept(key, name)
         try:
-            return None if content is None else np.load(io.BytesIO(content), allow_pickle=False)
+            return None if content is None else np.load(io.BytesIO(content))
         except (ValueError, EOFError, MemoryError):  # a checksum that somebody made fit
             return None
 
