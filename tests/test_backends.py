@@ -16,13 +16,16 @@ from bench.trials.rows import COSTS
 from bench.trials.store import Store
 from bench.trials.trial import Runtime, Trial
 
+# One stage, several, a shared autoencoder and those that wait for it, and one without labels.
+METHODS = ["--methods", "supervised,self_training,pretrained,autoencoder,m2,mean_teacher"]
+
 
 @pytest.mark.filterwarnings("ignore::Warning")  # Ray's own, on import and on shutdown
 def test_ray_and_serial_give_the_same_rows(bench, tmp_path: Path) -> None:
     rows = []
     for backend in ("ray", "serial"):
         out = tmp_path / backend
-        code, _, err = bench("run", *TINY, "--fractions", "40", "--backend", backend, "--out", out)
+        code, _, err = bench("run", *TINY, *METHODS, "--fractions", "40", "--backend", backend, "--out", out)
         assert code == 0, err
         rows.append(pd.read_csv(out / "rows.csv").drop(columns=[c for c in COSTS if c != "optimiser_steps"]))
     pd.testing.assert_frame_equal(*rows)

@@ -122,7 +122,7 @@ def test_another_recipe_is_not_written_over_the_first(two_structures: Path, tmp_
 
 
 def test_killed_and_started_again_it_makes_the_same_bytes(two_structures: Path, tmp_path: Path) -> None:
-    options = ("--per-class", "400", "--neighbours", "1", "--snr", "0.1")
+    options = ("--per-class", "250", "--neighbours", "1", "--snr", "0.1")
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     subprocess.run(_simulate(two_structures, whole, *options), check=True, capture_output=True, env=environment)

@@ -71,7 +71,7 @@ def _rows(accuracies: dict[str, list[float | None]]) -> pd.DataFrame:
     for variant, values in accuracies.items():
         for seed, accuracy in enumerate(values):
             row = {"dataset": "d", "data_parameters": "", "data_title": "d 8³", "protocol": "fair", "epochs": 1}
-            row |= {"views": "turns", "select": "best", "test_views": 1}
+            row |= {"views": "turns", "select": "best", "test_views": 1, "origin": "ours"}
             row |= {
                 "batch_size": 8,
                 "filters": 4,

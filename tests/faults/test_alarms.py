@@ -48,7 +48,7 @@ def _share_of_alarms(runs: int, loss: float, fractions: list[float] | None = Non
 
 
 def test_false_alarms_are_rare() -> None:
-    runs = 400
+    runs = 200
     share = _share_of_alarms(runs, 0)
     print(f"no loss: {100 * share:.1f} % of {runs} runs cry")
     counted = stats.binomtest(round(share * runs), runs, gate.FALSE_ALARM, alternative="greater")
