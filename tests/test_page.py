@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
 from importlib.resources import files
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -175,3 +176,17 @@ def test_dots_stand_where_their_values_are() -> None:
     assert "&lt;c&gt;" in svg
     unknown = dot_chart(["a"], [Panel("p", [replace(dots[0], low=math.nan, high=math.nan)])], "in %", 12.5, "chance")
     assert 'class="bar' not in unknown
+
+
+def test_a_picture_from_a_file_keeps_its_style_to_itself(rows: pd.DataFrame, tmp_path: Path) -> None:
+    picture = tmp_path / "ranks.svg"
+    picture.write_text("<svg><style>path{stroke:#222}</style></svg>")
+    six = pd.concat([rows.assign(labelled_percent=rows["labelled_percent"] + i) for i in range(3)])
+    text = page.html(six, [("Ranks", picture)])
+    reader = Reader()
+    reader.feed(text)
+    assert reader.tags.count("style") == 1
+    (source,) = reader.asked
+    kind, _, content = source.partition(";base64,")
+    assert kind == "img src=data:image/svg+xml"
+    assert base64.b64decode(content) == picture.read_bytes()

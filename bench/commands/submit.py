@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import tempfile
-import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from bench.base.console import Console
 from bench.base.errors import BenchError
 from bench.base.files import check_new, write_atomically
 from bench.base.json_files import Schema, misfit, record
+from bench.base.toml_files import read_toml
 from bench.data.conditions import Conditions
 from bench.data.dataset import Dataset
 from bench.data.subtomograms import Subtomograms
@@ -62,13 +62,7 @@ def read(folder: Path) -> dict[str, Any]:
     path = folder / NAME
     if not path.is_file():
         raise BenchError(f"{folder}: has no {NAME}; write one with bench submit form {folder}")
-    try:
-        content = path.read_bytes()
-        if len(content) > LARGEST_IN_BYTES:
-            raise ValueError(f"{len(content)} bytes, at most {LARGEST_IN_BYTES} are expected")
-        said = tomllib.loads(content.decode())
-    except (ValueError, RecursionError) as error:
-        raise BenchError(f"{path}: is no TOML ({error}); mend the file") from error
+    said = read_toml(path, LARGEST_IN_BYTES)
     if problem := misfit(said, SUBMISSION):
         raise BenchError(f"{path}: {problem}; fill in the form")
     return said

@@ -11,7 +11,7 @@ import pandas as pd
 from bench.base.files import write_atomically
 from bench.base.spreadsheet import as_csv
 from bench.page import content
-from bench.page.render import render
+from bench.page.render import render, svg_address
 from bench.reporting.critical_difference import diagram
 from bench.reporting.statistics import LEAST_BLOCKS, blocks_of, cells, leaderboard, paired_differences
 from bench.reporting.tables import all_tables, printed_names, slug
@@ -98,9 +98,9 @@ def html(rows: pd.DataFrame, pictures: Sequence[tuple[str, Path]] = ()) -> str:
         filters=content.filters(lines),
         columns=content.COLUMNS,
         lines=lines,
-        tables=all_tables(rows),
+        tables=[{"caption": one.caption, "cells": _as_texts(one.body), "notes": one.notes} for one in all_tables(rows)],
         overall=None if overall is None else _as_texts(overall),
-        ranks=[path.read_text(encoding="utf-8") for _, path in pictures if path.suffix == ".svg"],
+        ranks=[(caption, svg_address(path)) for caption, path in pictures if path.suffix == ".svg"],
         failed=_as_texts(failed) if len(failed) else None,
         pictures=[(caption, path.name) for caption, path in pictures],
     )

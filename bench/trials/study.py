@@ -14,6 +14,7 @@ from typing import Any
 from bench import registry
 from bench.base.errors import BenchError
 from bench.base.json_files import NUMBER, TEXT, Schema, misfit, record, with_optional
+from bench.base.toml_files import read_toml
 from bench.learning.protocol import PROFILES, PROTOCOLS, SELECTIONS
 from bench.learning.views import VIEWS
 from bench.trials.plan import Request, RunPlan
@@ -76,13 +77,7 @@ class Study:
     @staticmethod
     def read(path: Path) -> Study:
         """Raises BenchError for a file that is no study: where, what was expected, and the nearest name."""
-        try:
-            content = path.read_bytes()
-            if len(content) > LARGEST_IN_BYTES:
-                raise BenchError(f"{path}: has {len(content)} bytes; a study has at most {LARGEST_IN_BYTES}")
-            said = tomllib.loads(content.decode())
-        except (ValueError, RecursionError) as error:
-            raise BenchError(f"{path}: is no TOML ({error}); mend the file") from error
+        said = read_toml(path, LARGEST_IN_BYTES)
         if problem := _unknown(said) or misfit(said, STUDY):
             raise BenchError(f"{path}: {problem}; studies/study.schema.json says what a study holds")
         return Study(path, said)
