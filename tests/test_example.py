@@ -20,7 +20,7 @@ def test_from_a_tomogram_to_named_particles(structures: Path, tmp_path: Path) ->
     three.mkdir()
     for name in ("4v5a_assembly1_from_mmtf.cif.gz", "1ryp_from_gro.cif.gz", "1mnf.pdb.gz"):
         (three / name).symlink_to(structures / name)
-    small = ["--shape", "48,224,224", "--per-class", "20", "--epochs", "20", "--step-in-degrees", "40"]
+    small = ["--shape", "48,224,224", "--per-class", "20", "--epochs", "12", "--step-in-degrees", "40"]
     ended = subprocess.run(
         [sys.executable, str(SCRIPT), str(three), str(tmp_path / "out"), *small],
         capture_output=True,

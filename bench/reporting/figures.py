@@ -28,6 +28,7 @@ from bench.trials.trial import Record
 
 _Drawn = tuple[str, str, str, Figure | None]  # its file's first word, its caption, its title
 _COLUMNS = 5  # of small pictures beside one another
+_MOST_NUMBERED = 12  # classes of a confusion matrix whose cells have room for a number
 
 
 def write_all(rows: pd.DataFrame, folder: Path, store: Store | None) -> list[tuple[str, Path]]:
@@ -140,7 +141,12 @@ def _confusion(records: dict[str, Record], names: dict[str, str], title: str) ->
                 axes.set_axis_off()
                 continue
             counts = sums[variant, percent]
-            image = axes.imshow(100 * counts / counts.sum(1, keepdims=True), vmin=0, vmax=100, cmap="rocket_r")
+            shares = 100 * counts / counts.sum(1, keepdims=True)
+            image = axes.imshow(shares, vmin=0, vmax=100, cmap="rocket_r")
+            if len(short) <= _MOST_NUMBERED:
+                for (row, column), share in np.ndenumerate(shares):
+                    colour = "white" if share > 50 else "black"
+                    axes.text(column, row, f"{share:.0f}", ha="center", va="center", fontsize=5, color=colour)
             axes.set_title(f"{names[variant]}, {percent:g} %", fontsize=8)
             axes.set_xticks(range(len(short)), short if i == len(variants) - 1 else [], rotation=90, fontsize=6)
             axes.set_yticks(range(len(short)), short if j == 0 else [], fontsize=6)

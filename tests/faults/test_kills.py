@@ -33,15 +33,13 @@ def _killed_and_resumed(
     return f"{len(before)} finished, {begun} begun, {sum('goes on' in log for log in logs)} went on from a checkpoint"
 
 
-def test_a_killed_driver_loses_nothing(start: Start, tmp_path: Path, whole: Path) -> None:
-    print(_killed_and_resumed(start, tmp_path / "out", SMALL, whole, 14.0))
-
-
 @pytest.mark.parametrize(
     "moment",
     ["training", pytest.param("Ray begins", marks=pytest.mark.long), pytest.param("timing", marks=pytest.mark.long)],
 )
-def test_no_process_outlives_a_killed_driver(moment: str, start: Start, tmp_path: Path) -> None:
+def test_a_killed_driver_loses_nothing_and_leaves_no_process(
+    moment: str, start: Start, tmp_path: Path, whole: Path
+) -> None:
     """Ray's agents would live for another minute."""
     out = tmp_path / "out"
     command = start("run", *SMALL, "--out", out)
@@ -57,6 +55,10 @@ def test_no_process_outlives_a_killed_driver(moment: str, start: Start, tmp_path
     while command.family() and time.monotonic() - killed < 20:
         time.sleep(0.2)
     assert [command.name_of(pid) for pid in command.family()] == []
+    before = finished(out)
+    go_on(start, out, SMALL, "--backend", "serial")
+    assert all(finished(out)[key] == content for key, content in before.items())
+    assert_same(out, whole)
 
 
 @pytest.mark.long
