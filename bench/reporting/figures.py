@@ -145,7 +145,7 @@ def _confusion(records: dict[str, Record], names: dict[str, str], title: str) ->
             image = axes.imshow(shares, vmin=0, vmax=100, cmap="rocket_r")
             if len(short) <= _MOST_NUMBERED:
                 for (row, column), share in np.ndenumerate(shares):
-                    colour = "white" if share > 50 else "black"
+                    colour = "white" if share > 35 else "black"
                     axes.text(column, row, f"{share:.0f}", ha="center", va="center", fontsize=5, color=colour)
             axes.set_title(f"{names[variant]}, {percent:g} %", fontsize=8)
             axes.set_xticks(range(len(short)), short if i == len(variants) - 1 else [], rotation=90, fontsize=6)
