@@ -128,6 +128,30 @@ def test_what_is_saved_is_what_is_shown(opened: Callable[..., Any], tmp_path: Pa
     assert saved.to_numpy().tolist() == _rows(page)
 
 
+def test_columns_that_are_not_picked_leave_the_table_and_what_is_copied(opened: Callable[..., Any]) -> None:
+    page = opened(permissions=["clipboard-read", "clipboard-write"])
+    page.locator("#columns summary").click()
+    for name in ("Data", "Origin", "Rules"):
+        page.locator("#columns").get_by_label(name, exact=True).uncheck()
+    page.get_by_label("Search").fill("phantoms 3")
+    page.locator("[data-filter=labelled] button", has_text="10 %").click()
+    heads = page.locator("#board thead th:visible").all_text_contents()
+    assert heads[:3] == ["Labelled, %", "Rank", "Method"]
+    assert len(heads) == 12
+    page.locator("#copy").click()
+    copied = page.evaluate("navigator.clipboard.readText()").splitlines()
+    assert [cell.strip() for cell in copied[0].strip("|").split("|")] == heads
+    assert len(copied) == 2 + 12
+    page.locator("#latex").click()
+    tabular = page.evaluate("navigator.clipboard.readText()").splitlines()
+    assert tabular[0] == "\\begin{tabular}{rrlrrrrrrrrr}"
+    assert tabular[2].startswith("Labelled, \\% & Rank & Method & ")
+    assert all(line.count("&") == 11 + line.count("\\&") and line.endswith("\\\\") for line in tabular[4:-2])
+    assert any("self\\_training" in line for line in tabular)
+    again = opened("#" + page.url.partition("#")[2])
+    assert again.locator("#board thead th:visible").all_text_contents() == heads
+
+
 @LIGHTS
 def test_nobody_is_left_out(scheme: str, width: int, opened: Callable[..., Any]) -> None:
     """By axe-core's rules; and no page wider than its window."""

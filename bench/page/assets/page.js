@@ -5,12 +5,14 @@
   const all = [...body.rows];
   const heads = [...board.tHead.rows[0].cells];
   const chosen = {};
+  const left = new Set();  // columns that are not shown
   let words = "";
 
   const state = () => {
     const parts = new URLSearchParams();
     for (const [key, values] of Object.entries(chosen)) if (values.size) parts.set(key, [...values].join("\n"));
     if (words) parts.set("search", words);
+    if (left.size) parts.set("without", [...left].sort((a, b) => a - b).join(" "));
     const sorted = heads.findIndex(head => head.getAttribute("aria-sort") !== "none");
     if (sorted >= 0) parts.set("sort", sorted + " " + heads[sorted].getAttribute("aria-sort"));
     return parts.toString();
@@ -66,13 +68,24 @@
     });
   }
 
+  const picks = [...document.querySelectorAll("#columns input")];
+  const pick = (column, on) => {
+    if (on) left.delete(column); else left.add(column);
+    picks[column].checked = on;
+    for (const row of [board.tHead.rows[0], ...all]) row.cells[column].hidden = !on;
+  };
+  picks.forEach((box, column) => box.addEventListener("change", () => {
+    pick(column, box.checked);
+    show();
+  }));
+
   document.getElementById("search").addEventListener("input", event => {
     words = event.target.value.trim().toLowerCase();
     show();
   });
 
   const shown = () => [heads, ...[...body.rows].filter(row => !row.hidden).map(row => [...row.cells])]
-    .map(cells => cells.map(cell => cell.textContent.trim()));
+    .map(cells => cells.filter(cell => !cell.hidden).map(cell => cell.textContent.trim()));
   const quoted = text => {
     const plain = /^[=+\-@]/.test(text) && isNaN(Number(text)) ? "'" + text : text;
     return /[",\n\r]/.test(plain) ? '"' + plain.replaceAll('"', '""') + '"' : plain;
@@ -87,19 +100,32 @@
     URL.revokeObjectURL(link.href);
   });
 
-  document.getElementById("copy").addEventListener("click", async () => {
-    const [head, ...rest] = shown().map(cells => "| " + cells.map(cell => cell.replaceAll("|", "\\|")).join(" | ") + " |");
-    const text = [head, "|" + heads.map(() => "---").join("|") + "|", ...rest].join("\n");
+  const markdown = rows => {
+    const [head, ...rest] = rows.map(cells => "| " + cells.map(cell => cell.replaceAll("|", "\\|")).join(" | ") + " |");
+    return [head, "|" + rows[0].map(() => "---").join("|") + "|", ...rest].join("\n");
+  };
+  const named = {"\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "±": "$\\pm$",
+    "–": "--", "³": "$^3$", "<": "\\textless{}", ">": "\\textgreater{}"};
+  const escaped = text => text.replace(/[\\~^±–³<>&%$#_{}]/g, sign => named[sign] || "\\" + sign);
+  const latex = rows => {
+    const [head, ...rest] = rows.map(cells => cells.map(escaped).join(" & ") + " \\\\");
+    const kept = heads.filter(cell => !cell.hidden).map(cell => cell.dataset.kind === "number" ? "r" : "l").join("");
+    return [`\\begin{tabular}{${kept}}`, "\\toprule", head, "\\midrule", ...rest, "\\bottomrule", "\\end{tabular}"].join("\n");
+  };
+  const copies = (id, form) => document.getElementById(id).addEventListener("click", async () => {
     const said = document.getElementById("shown");
-    try { await navigator.clipboard.writeText(text); said.textContent = "copied"; }
+    try { await navigator.clipboard.writeText(form(shown())); said.textContent = "copied"; }
     catch { said.textContent = "this browser does not let a page copy; use Download CSV"; }
   });
+  copies("copy", markdown);
+  copies("latex", latex);
 
   const parts = new URLSearchParams(location.hash.split("?")[1] || "");
   for (const [name, values] of Object.entries(chosen)) for (const value of (parts.get(name) || "").split("\n")) {
     const button = [...document.querySelectorAll(`[data-filter="${name}"] button`)].find(one => one.value === value);
     if (button) { button.setAttribute("aria-pressed", "true"); values.add(value); }
   }
+  for (const column of (parts.get("without") || "").split(" ")) if (column && picks[column]) pick(Number(column), false);
   words = parts.get("search") || "";
   document.getElementById("search").value = words;
   const [column, order] = (parts.get("sort") || "").split(" ");
