@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from bench import page, registry
 from bench.page.charts import Dot, Mark, Panel, dot_chart, nice_ticks
-from bench.page.content import mark
+from bench.page.content import differences, mark
+from bench.reporting.statistics import paired_differences
 from bench.trials.rows import as_rows
 from bench.trials.trial import Costs, Counts, Record, Result, Scores, Status, Trial
 
@@ -132,6 +133,24 @@ def test_every_cell_of_the_leaderboard_is_in_the_page(rows: pd.DataFrame, read: 
             assert line["Rank"] == str(cell["rank"])
         else:
             assert (line["Accuracy, %"], line["Rank"], line["Seeds"]) == ("–", "–", "0 of 1")
+
+
+def test_differences_are_those_of_the_file_and_their_negatives(rows: pd.DataFrame) -> None:
+    pairs = paired_differences(rows)
+    matrices = differences(rows)
+    assert len(matrices) == len(pairs) == 2
+    for matrix, pair in zip(matrices, pairs.to_dict("records")):
+        titles = [name for name, _ in matrix.methods]
+        assert titles == ["FixMatch", "Supervised 3D-CNN"]  # the better one first
+        sign = 1 if pair["method"] == "fixmatch" else -1
+        (own, first), (second, other) = matrix.rows
+        assert own.text == other.text == ""
+        assert float(first.text) == pytest.approx(100 * sign * pair["difference"], abs=0.05)
+        assert float(second.text) == -float(first.text)
+        ends = [float(end) for end in first.interval.split(" to ")]
+        assert ends == pytest.approx(sorted(100 * sign * pair[c] for c in ("low", "high")), abs=0.051)
+        assert (first.side, second.side) == ("above", "below")
+    assert differences(rows[rows["method"] == "supervised"]) == []
 
 
 def test_what_is_said_stands_with_its_picture(read: tuple[str, Reader]) -> None:

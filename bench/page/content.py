@@ -12,7 +12,7 @@ from bench import registry
 from bench.base.files import digest
 from bench.page.charts import COLOURS, SHAPES, Dot, Mark, Panel, dot_chart
 from bench.reporting import paper
-from bench.reporting.statistics import cells
+from bench.reporting.statistics import cells, paired_differences
 from bench.reporting.tables import comparison_title, printed_names
 from bench.reporting.words import verdicts
 from bench.trials.rows import COMPARISON
@@ -36,6 +36,24 @@ class Cell:
     text: str
     value: float | str
     mark: Mark | None = None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The accuracy of a row's method minus a column's, in points; where none can be told, an empty text."""
+
+    text: str
+    interval: str
+    side: str  # "above" or "below" where the 95 % interval is on one side of zero, else ""
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """All differences between the methods of a block."""
+
+    title: str
+    methods: Sequence[tuple[str, Mark]]  # as printed; in the order of their mean accuracy, best first
+    rows: Sequence[Sequence[Difference]]
 
 
 @dataclass(frozen=True)
@@ -139,6 +157,46 @@ def leaderboard(board: pd.DataFrame, rows: pd.DataFrame) -> list[Line]:
         keys = {name: str(cell[name]) for name in ("data_title", "protocol", "views")}
         lines.append(Line(shown, keys | {"labelled": f"{cell['labelled_percent']:g} %"}))
     return lines
+
+
+def differences(rows: pd.DataFrame) -> list[Matrix]:
+    """A matrix for each comparison and label fraction with two methods or more."""
+    pairs, names = paired_differences(rows), printed_names(rows)
+    methods = dict(zip(rows["variant"], rows["method"]))
+    matrices = []
+    for terms, group in pairs.groupby([*COMPARISON, "labelled_percent"], sort=False) if len(pairs) else ():
+        found = {}
+        for pair in group.to_dict("records"):
+            ends = tuple(100 * pair[c] for c in ("difference", "low", "high"))
+            found[pair["method"], pair["minus"]] = _difference(*ends)
+            found[pair["minus"], pair["method"]] = _difference(-ends[0], -ends[2], -ends[1])
+        variants = [*dict.fromkeys(variant for both in found for variant in both)]
+        means = {
+            v: group.loc[group["method"] == v, "difference"].sum() - group.loc[group["minus"] == v, "difference"].sum()
+            for v in variants
+        }
+        variants.sort(key=lambda v: -means[v])
+        nothing = Difference("", "", "")
+        matrices.append(
+            Matrix(
+                f"{comparison_title(terms[:-1])}, {terms[-1]:g} % labelled",
+                [(names[v], mark(methods[v], v)) for v in variants],
+                [[found.get((row, column), nothing) for column in variants] for row in variants],
+            )
+        )
+    return matrices
+
+
+def _difference(value: float, low: float, high: float) -> Difference:
+    if math.isnan(value):
+        return Difference("", "", "")
+    side = "above" if low > 0 else "below" if high < 0 else ""
+    interval = "" if math.isnan(low) else f"{_signed(low)} to {_signed(high)}"
+    return Difference(_signed(value), interval, side)
+
+
+def _signed(points: float) -> str:
+    return f"{round(points, 1) + 0.0:+.1f}"  # never -0.0
 
 
 def filters(lines: Sequence[Line]) -> list[tuple[str, str, list[str]]]:

@@ -98,6 +98,7 @@ def html(rows: pd.DataFrame, pictures: Sequence[tuple[str, Path]] = ()) -> str:
         filters=content.filters(lines),
         columns=content.COLUMNS,
         lines=lines,
+        matrices=content.differences(rows),
         tables=[{"caption": one.caption, "cells": _as_texts(one.body), "notes": one.notes} for one in all_tables(rows)],
         overall=None if overall is None else _as_texts(overall),
         ranks=[(caption, svg_address(path)) for caption, path in pictures if path.suffix == ".svg"],
