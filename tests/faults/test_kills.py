@@ -45,7 +45,7 @@ def test_a_killed_driver_loses_nothing_and_leaves_no_process(
     command = start("run", *SMALL, "--out", out)
     reached = {
         "Ray begins": lambda: any("gcs_server" in command.name_of(pid) for pid in command.family()),
-        "training": lambda: any(out.glob("trials/*/checkpoint/*")),
+        "training": lambda: finished(out) and any(out.glob("trials/*/checkpoint/*")),
         "timing": lambda: "Timing" in command.output(),
     }
     command.until(reached[moment])
@@ -56,6 +56,7 @@ def test_a_killed_driver_loses_nothing_and_leaves_no_process(
         time.sleep(0.2)
     assert [command.name_of(pid) for pid in command.family()] == []
     before = finished(out)
+    assert before or moment != "training"
     go_on(start, out, SMALL, "--backend", "serial")
     assert all(finished(out)[key] == content for key, content in before.items())
     assert_same(out, whole)
