@@ -144,7 +144,8 @@ def _confusion(records: dict[str, Record], names: dict[str, str], title: str) ->
             shares = 100 * counts / counts.sum(1, keepdims=True)
             image = axes.imshow(shares, vmin=0, vmax=100, cmap="rocket_r")
             if len(short) <= _MOST_NUMBERED:
-                for (row, column), share in np.ndenumerate(shares):
+                for row, column in np.argwhere(np.isfinite(shares)):  # a class without a test volume has no shares
+                    share = shares[row, column]
                     colour = "white" if share > 35 else "black"
                     axes.text(column, row, f"{share:.0f}", ha="center", va="center", fontsize=5, color=colour)
             axes.set_title(f"{names[variant]}, {percent:g} %", fontsize=8)

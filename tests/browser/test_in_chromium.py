@@ -118,6 +118,12 @@ def test_a_filter_keeps_its_rows_and_goes_with_the_address(opened: Callable[...,
     assert _rows(again) == rows
 
 
+def test_an_address_of_nonsense_shows_everything(opened: Callable[..., Any]) -> None:
+    page = opened("#leaderboard?without=length+99+-1&sort=99+up&labelled=none&other=1")
+    assert page.locator("#shown").text_content() == "504 of 504 rows"
+    assert page.locator("#board thead th:visible").count() == 15
+
+
 def test_what_is_saved_is_what_is_shown(opened: Callable[..., Any], tmp_path: Path) -> None:
     page = opened(accept_downloads=True)
     page.locator("[data-filter=labelled] button", has_text="20 %").click()

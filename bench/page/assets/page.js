@@ -125,7 +125,8 @@
     const button = [...document.querySelectorAll(`[data-filter="${name}"] button`)].find(one => one.value === value);
     if (button) { button.setAttribute("aria-pressed", "true"); values.add(value); }
   }
-  for (const column of (parts.get("without") || "").split(" ")) if (column && picks[column]) pick(Number(column), false);
+  const without = (parts.get("without") || "").split(" ");
+  picks.forEach((_, column) => without.includes(String(column)) && pick(column, false));
   words = parts.get("search") || "";
   document.getElementById("search").value = words;
   const [column, order] = (parts.get("sort") || "").split(" ");
