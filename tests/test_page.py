@@ -116,6 +116,14 @@ def test_names_from_somebody_s_files_are_text(read: tuple[str, Reader]) -> None:
     assert "onerror=" in text  # as text, it is there
 
 
+def test_methods_on_data_of_their_own_have_a_page(rows: pd.DataFrame, tmp_path: Path) -> None:
+    apart = rows.assign(data_title=rows["method"], data=rows["method"])
+    page.write(apart, tmp_path)
+    board = pd.read_csv(tmp_path / "overall.csv")
+    assert set(board["blocks"]) == {2}
+    assert "is best" not in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
 def test_style_and_script_are_small() -> None:
     assert sum(len((ASSETS / name).read_bytes()) for name in ("page.css", "page.js")) <= 80_000
 

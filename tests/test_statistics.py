@@ -173,6 +173,16 @@ def test_methods_are_compared_where_all_of_them_were_run(rng: np.random.Generato
     assert board.index[-1] == "m00"
 
 
+def test_methods_that_share_no_block_are_not_compared(rng: np.random.Generator) -> None:
+    scores = rng.normal(0.6, 0.03, (2, 2, 3))
+    scores[0, 1] = scores[1, 0] = np.nan  # one method on the first block, the other on the second
+    blocks = _blocks(scores, datasets=2)
+    assert blocks.complete().names == ()
+    board = leaderboard(blocks)
+    assert board["blocks"].tolist() == [1, 1]
+    assert "rank" not in board
+
+
 def test_too_few_blocks_for_a_test_of_ranks(rng: np.random.Generator) -> None:
     table = compare_pairs(_blocks(rng.normal(0.6, 0.05, (5, 3, 3))))
     assert table[["wilcoxon", "holm"]].isna().all(axis=None)

@@ -65,7 +65,9 @@ class Blocks:
         """
         there = np.isfinite(self.scores)
         methods = np.flatnonzero(there.sum(axis=(0, 2)) >= LEAST_COVERAGE * there.any(axis=1).sum())
-        common = np.asarray(np.isfinite(self.scores[:, methods]).all(axis=1))  # (block, seed)
+        common = np.asarray(there[:, methods].all(axis=1))  # (block, seed)
+        if not len(methods):
+            common[:] = False  # NumPy's "all of none" is true
         blocks = np.flatnonzero(common.any(axis=1))
         kept = self.chosen(blocks, methods)
         return replace(kept, scores=np.where(common[blocks][:, None], kept.scores, np.nan))
